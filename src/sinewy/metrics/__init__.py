@@ -1,1 +1,1 @@
-"""."""
+"""Numbers computed from a model or from its outcomes, as pure functions."""

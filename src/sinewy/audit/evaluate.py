@@ -1,0 +1,77 @@
+"""From images to per-example outcomes, for several models on the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sinewy.audit.freeze import freeze, is_channels_last
+from sinewy.data.batches import normalise
+from sinewy.errors import InputError
+from sinewy.outcomes import COLUMNS, Outcomes
+
+BATCH = 64
+"""Images per forward pass on a CPU: activations stay in cache (1.6 to 1.8 times faster than 512)."""
+
+GPU_BATCH = 1024
+
+
+class Evaluator:
+    """Frozen copies of models, ready to answer; `mean` and `std` normalise images in [0, 1], per channel."""
+
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self._models = {name: freeze(model, self.device) for name, model in models.items()}
+        self._format = {name: is_channels_last(model) for name, model in self._models.items()}
+        self._mean, self._std = mean, std
+        self._batch = GPU_BATCH if self.device.type == "cuda" else BATCH
+
+    @torch.inference_mode()
+    def outcomes(self, blocks: Iterable[Tensor], labels: np.ndarray) -> dict[str, Outcomes]:  # type: ignore[type-arg]
+        """Return the outcomes of every model on the images in `blocks` (uint8 tensors (N,3,H,W), in the order of `labels`).
+
+        Each block is read once and run through all models. Raises InputError if a model's outputs do not fit the labels.
+        """
+        columns: dict[str, list[Tensor]] = {name: [] for name in self._models}
+        start = 0
+        for block in blocks:
+            for images in block.to(self.device).split(self._batch):
+                answer = torch.from_numpy(labels[start : start + len(images)]).to(self.device)
+                start += len(images)
+                for name, logits in self._logits(normalise(images, self._mean, self._std)):
+                    columns[name].append(_columns(name, logits, answer))
+        return {name: _outcomes(torch.cat(parts).cpu().numpy()) for name, parts in columns.items()}
+
+    def _logits(self, images: Tensor) -> Iterable[tuple[str, Tensor]]:
+        last = images.contiguous(memory_format=torch.channels_last) if any(self._format.values()) else images
+        for name, model in self._models.items():
+            yield name, model(last if self._format[name] else images)
+
+
+def _columns(name: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the outcome columns of a batch as float64 (N, 6); whole numbers up to 2^53 survive."""
+    if logits.ndim != 2 or logits.shape[1] <= int(labels.max()):
+        raise InputError(f"{name} returns {tuple(logits.shape)} for labels up to {int(labels.max())}; logits (N, classes) are needed.")
+    if logits.isnan().any():
+        raise InputError(f"{name} returns NaN; a model that diverged in training cannot be audited.")
+    log_probability = logits.double().log_softmax(1)
+    probability = log_probability.exp()
+    confidence, prediction = probability.max(1)
+    true_log = log_probability.gather(1, labels[:, None]).squeeze(1)
+    brier = probability.square().sum(1) - 2 * true_log.exp() + 1
+    return torch.stack([labels.double(), prediction.double(), confidence, true_log.exp(), -true_log, brier], dim=1)
+
+
+def _outcomes(table: np.ndarray) -> Outcomes:  # type: ignore[type-arg]
+    whole = {"label", "prediction"}
+    return Outcomes(**{c: table[:, i].astype(np.int32 if c in whole else np.float32) for i, c in enumerate(COLUMNS)})

@@ -1,0 +1,55 @@
+"""A trained model from wherever it is: a run folder, a model file, a library's name, or a user's function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from sinewy.errors import InputError
+from sinewy.masks import Masks
+from sinewy.modelfile import load_model, read_model
+from sinewy.models import build
+
+MODEL_FILE = "model.safetensors"
+
+
+class OpenedModel(NamedTuple):
+    """A model in evaluation mode, its masks (empty if none were saved), and what its file says about it."""
+
+    model: nn.Module
+    masks: Masks
+    about: dict[str, Any]
+
+
+def open_model(source: str | Path, *, weights: str | Path | None = None, classes: int | None = None) -> OpenedModel:
+    """Return the model at `source`: a run folder or file written by Sinewy (which remember how to build themselves), or a name
+    for `sinewy.models.build` with `classes`, whose weights are then read from the safetensors file `weights`.
+
+    Raises InputError if it is not there or does not say how it is built, CorruptFileError if it is damaged.
+    """
+    path = Path(source)
+    file = path / MODEL_FILE if path.is_dir() else path
+    if file.suffix == ".safetensors":
+        return _from_file(file)
+    if path.is_dir():
+        raise InputError(f"{path} holds no {MODEL_FILE}; is the run finished?")
+    model = build(str(source), **({} if classes is None else {"classes": classes}))
+    masks = Masks({}) if weights is None else load_model(weights, model)
+    return OpenedModel(model.eval(), masks, {})
+
+
+def _from_file(file: Path) -> OpenedModel:
+    about = read_model(file).about
+    try:
+        spec = about["cell"]["model"]
+        classes, size = len(about["classes"]), int(about["image"][-1])
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{file} does not say how its model is built; name the builder and give the file as weights"
+            f" (package.module:function --weights {file})."
+        ) from None
+    options = {name: value for name, value in spec.items() if name != "name"}
+    model = build(spec["name"], classes=classes, image_size=size, **options)
+    return OpenedModel(model.eval(), load_model(file, model), about)

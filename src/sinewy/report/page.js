@@ -1,0 +1,17 @@
+"use strict";
+const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const drawings = [...document.querySelectorAll("[data-figure]")].map((element) => {
+  const figure = JSON.parse(document.getElementById(element.dataset.figure).textContent);
+  return Plotly.newPlot(element, figure.data, figure.layout, options).then(() => element);
+});
+for (const button of document.querySelectorAll("[data-group]")) {
+  button.addEventListener("click", () => {
+    const element = button.closest("figure").querySelector("[data-figure]");
+    const traces = element.data.flatMap((trace, index) => (trace.meta === button.dataset.group ? [index] : []));
+    const shown = button.getAttribute("aria-pressed") === "true";
+    button.setAttribute("aria-pressed", String(!shown));
+    Plotly.restyle(element, { visible: !shown }, traces);
+  });
+}
+window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
+Promise.all(drawings).then(() => document.documentElement.setAttribute("data-drawn", String(drawings.length)));

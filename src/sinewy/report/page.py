@@ -1,0 +1,156 @@
+"""The report of a study: one HTML file that needs no network, and the same as plain data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from sinewy import __version__
+from sinewy.analysis import Panel
+from sinewy.files import write_text
+from sinewy.records import StudyRecord
+from sinewy.report import tables
+from sinewy.report.escaping import csv_uri, readable
+from sinewy.report.figure import Figure
+from sinewy.report.gains import gain_maps
+from sinewy.report.numbers import flat
+from sinewy.report.robustness import against_severity, against_sparsity
+from sinewy.report.sentences import answer, compare, not_measured, warnings
+from sinewy.report.style import styles
+from sinewy.report.training import layer_sparsity, training_curves
+
+FLOP_CONVENTION = (
+    "One multiply-accumulate is 2 FLOPs; convolutions and linear layers, each times the density of its mask. "
+    "Inference is one example; training is 3 × forward × examples seen, plus what the method adds."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One numbered section of the page: its anchor, its title, and its figure if it is one."""
+
+    anchor: str
+    title: str
+    figure: Figure | None = None
+    missing: str = ""
+
+
+def write_report(study: StudyRecord, path: Path, *, panel: Panel | None = None) -> Path:
+    """Write the report of `study` to `path` as one HTML file that needs no network, and return `path`.
+
+    `panel` saves computing it again. Raises InputError if the file cannot be written; an earlier one then stays as it was.
+    """
+    reason = ""
+    if panel is None:
+        panel, reason = compare(study)
+    write_text(path, _page(study, panel, reason))
+    return path
+
+
+def summary(study: StudyRecord, panel: Panel | None = None) -> dict[str, Any]:
+    """Return what the report says as one JSON-able document: the answer, the tables, the runs, how it was measured."""
+    reason = ""
+    if panel is None:
+        panel, reason = compare(study)
+    document = {
+        "title": study.title,
+        "answer": answer(study, panel) if panel else f"No answer yet: {reason}",
+        "reference": study.reference,
+        "partial": study.partial,
+        "warnings": warnings(study),
+        "notes": panel.notes if panel else [reason],
+        "table": panel.table() if panel else [],
+        "gains": panel.gains() if panel else [],
+        "runs": tables.run_table(study.runs),
+        "not_measured": not_measured(study, panel),
+        "protocol": dict(study.protocol),
+        "environment": dict(study.environment),
+        "command": study.command,
+    }
+    return dict(json.loads(json.dumps(document, default=str, allow_nan=False)))
+
+
+def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
+    sections = _sections(study, panel, reason)
+    scripts = {"library": get_plotlyjs(), "drawing": _resource("page.js")}
+    differing, settings, shared = tables.differing_settings(study.runs)
+    return _template().render(
+        study=study,
+        version=__version__,
+        answer=answer(study, panel) if panel else f"No answer yet: {reason}",
+        warnings=warnings(study),
+        notes=panel.notes if panel else [reason],
+        sections=sections,
+        results=tables.results(panel) if panel else [],
+        results_csv=csv_uri(tables.results_csv(panel)) if panel else "",
+        marks=tables.MARKS,
+        runs=tables.run_table(study.runs),
+        runs_csv=csv_uri(tables.run_table(study.runs)),
+        differing=differing,
+        settings=settings,
+        shared=shared,
+        protocol=flat(study.protocol),
+        environment=flat(study.environment),
+        not_measured=not_measured(study, panel),
+        convention=FLOP_CONVENTION,
+        css=Markup(_resource("page.css")),
+        policy=_policy(scripts.values()),
+        **{name: Markup(text) for name, text in scripts.items()},
+    )
+
+
+def _sections(study: StudyRecord, panel: Panel | None, reason: str) -> list[Section]:
+    """Return the numbered sections in reading order; a figure that cannot be drawn says why."""
+    methods = list(dict.fromkeys(run.method for run in study.runs))
+    style = styles(methods, study.reference)
+    compared = {method: style[method] for method in panel.methods} if panel else {}
+    shifted = panel if panel and panel.kinds else None
+    unshifted = reason or "No corruption was measured."
+    return [
+        Section("answer", "The answer"),
+        Section("results", "Results"),
+        _drawn("sparsity", "Robustness versus sparsity", against_sparsity(panel, compared) if panel else None, reason),
+        _drawn(
+            "gains",
+            "Relative gain by corruption and severity",
+            gain_maps(shifted, study.high_frequency) if shifted and len(shifted.methods) > 1 else None,
+            unshifted if not shifted else "There is no method to compare with the reference.",
+        ),
+        _drawn("severity", "Accuracy against severity", against_severity(shifted, compared) if shifted else None, unshifted),
+        _drawn("layers", "Sparsity by layer", layer_sparsity(study.runs, style), "No run recorded a layer with zeros."),
+        _drawn("training", "Training", training_curves(study.runs, style), "No run recorded its training."),
+        Section("runs", "Runs"),
+        Section("method", "How it was measured"),
+    ]
+
+
+def _drawn(anchor: str, title: str, figure: Figure | None, missing: str) -> Section:
+    return Section(anchor, title, figure, "" if figure else missing)
+
+
+def _policy(scripts: Any) -> str:
+    """Return the content security policy: these scripts and no other run, and nothing is fetched from anywhere."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+
+
+def _resource(name: str) -> str:
+    return (files("sinewy.report") / name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["readable"] = readable
+    return environment.from_string(_resource("page.html.j2"))

@@ -1,0 +1,143 @@
+"""The figures of what sparsity did to accuracy: against sparsity, and against severity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from sinewy.analysis import Estimate, Panel
+from sinewy.report.escaping import figure_text
+from sinewy.report.figure import Figure, dodge, error_bars, panels
+from sinewy.report.numbers import points, share
+from sinewy.report.style import FAINT, Style, family
+
+HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
+
+
+def against_sparsity(panel: Panel, styles: dict[str, Style]) -> Figure:
+    """Return clean and corruption accuracy of each method over the sparsity it reached."""
+    questions: dict[str, Callable[[str], Estimate]] = {"clean": panel.accuracy}
+    if panel.kinds:
+        questions = {"corruption": panel.corruption_accuracy, **questions}
+    plot = panels([f"{name} accuracy, %" for name in questions], "sparsity reached, % of prunable weights that are 0")
+    rows: list[dict[str, Any]] = []
+    reached = {method: panel.sparsity(method) for method in panel.methods}
+    for row, (what, ask) in enumerate(questions.items(), start=1):
+        estimates = {method: ask(method) for method in panel.methods}
+        _reference_band(plot, row, estimates[panel.reference])
+        for position, members in enumerate(_families(panel, reached)):
+            offset = dodge(position, len(styles), 0.5)
+            _sparsity_trace(plot, row, offset, members, reached, estimates, styles)
+        rows += [_row(m, e, set=what, sparsity=reached[m]) for m, e in estimates.items()]
+    plot.update_xaxes(range=[-4, 104])
+    return Figure(
+        "sparsity",
+        "Robustness versus sparsity",
+        f"Higher is better. The shaded band is {panel.reference}: a method whose interval lies above it gained, below it "
+        "lost. Methods that differ only in sparsity are joined. Bars are 95 % intervals; because the comparison is "
+        "paired, a difference can be clear where the bars overlap: the table in section 2 decides.",
+        plot,
+        rows,
+        styles,
+    )
+
+
+def against_severity(panel: Panel, styles: dict[str, Style]) -> Figure:
+    """Return accuracy, and its difference to the reference, over severity, as means over the kinds of corruption."""
+    plot = panels(["accuracy, %", f"difference to<br>{figure_text(panel.reference, 24)}, points"], "severity (0 = clean)")
+    levels = [0, *panel.severities]
+    rows: list[dict[str, Any]] = []
+    for position, (method, style) in enumerate(styles.items()):
+        xs = [level + dodge(position, len(styles), min(0.09, 0.6 / len(styles))) for level in levels]
+        accuracies = [panel.accuracy(method, "clean" if s == 0 else None, s) for s in levels]
+        _trace(plot, 1, method, style, xs, accuracies, [f"severity {s}" for s in levels])
+        differences = [panel.difference(method, "clean" if s == 0 else None, s) for s in levels]
+        if method != panel.reference:
+            _trace(plot, 2, method, style, xs, differences, [f"severity {s}" for s in levels], signed=True)
+        for s, accuracy, difference in zip(levels, accuracies, differences, strict=True):
+            extra = {f"difference{suffix}": value for suffix, value in _bounds(difference).items()}
+            rows.append({**_row(method, accuracy, severity=s), **extra})
+    plot.add_hline(y=0, line={"color": FAINT, "width": 1.5}, row=2, col=1)
+    plot.update_xaxes(tickvals=levels)
+    return Figure(
+        "severity",
+        "Accuracy against severity",
+        f"Mean over {len(panel.kinds)} kinds of corruption. Above: accuracy, higher is better. Below: the paired "
+        f"difference to {panel.reference}; a bar (95 % interval) that does not touch the line at 0 is a difference that "
+        "can be told from chance.",
+        plot,
+        rows,
+        styles,
+    )
+
+
+def _families(panel: Panel, reached: dict[str, float]) -> list[list[str]]:
+    """Return the methods that one line joins, the sparse ones ascending in sparsity; the reference is on its own."""
+    groups: dict[str, list[str]] = {}
+    for method in panel.methods:
+        name = method if method == panel.reference else f"{family(method)} "
+        groups.setdefault(name, []).append(method)
+    return [sorted(members, key=lambda member: reached[member]) for members in groups.values()]
+
+
+def _reference_band(plot: go.Figure, row: int, estimate: Estimate) -> None:
+    low, high, middle = (100 * value for value in (estimate.low, estimate.high, estimate.value))
+    plot.add_hrect(y0=low, y1=high, fillcolor=FAINT, opacity=0.14, line_width=0, layer="below", row=row, col=1)
+    plot.add_hline(y=middle, line={"color": FAINT, "dash": "dash", "width": 1}, layer="below", row=row, col=1)
+
+
+def _sparsity_trace(
+    plot: go.Figure,
+    row: int,
+    offset: float,
+    members: list[str],
+    reached: dict[str, float],
+    estimates: dict[str, Estimate],
+    styles: dict[str, Style],
+) -> None:
+    if len(members) > 1:
+        joined = {"color": styles[members[0]].colour, "width": 1.5}
+        xs, ys = [100 * reached[m] + offset for m in members], [100 * estimates[m].value for m in members]
+        plot.add_scatter(x=xs, y=ys, mode="lines", line=joined, hoverinfo="skip", row=row, col=1)
+    for member in members:
+        where = [f"sparsity {share(reached[member])}"]
+        _trace(plot, row, member, styles[member], [100 * reached[member] + offset], [estimates[member]], where)
+
+
+def _trace(
+    plot: go.Figure,
+    row: int,
+    method: str,
+    style: Style,
+    xs: Sequence[float],
+    estimates: Sequence[Estimate],
+    where: Sequence[str],
+    *,
+    signed: bool = False,
+) -> None:
+    unit = "points" if signed else "%"
+    name = figure_text(method)
+    plot.add_scatter(
+        x=list(xs),
+        y=[100 * estimate.value for estimate in estimates],
+        error_y=error_bars(estimates),
+        mode="lines+markers",
+        line=style.line,
+        marker=style.marker,
+        meta=style.group,
+        customdata=[[name, w, f"{points(e, signed=signed)} {unit}"] for w, e in zip(where, estimates, strict=True)],
+        hovertemplate=HOVER,
+        row=row,
+        col=1,
+    )
+
+
+def _bounds(estimate: Estimate) -> dict[str, float]:
+    return {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+
+
+def _row(method: str, estimate: Estimate, **where: Any) -> dict[str, Any]:
+    accuracy = {f"accuracy{suffix}": value for suffix, value in _bounds(estimate).items()}
+    return {"method": method, **where, **accuracy, "n": estimate.n, "seeds": estimate.seeds}

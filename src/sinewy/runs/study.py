@@ -1,0 +1,88 @@
+"""Running a study: check everything, train the cells, audit them shift by shift. Running it again continues. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sinewy.errors import InputError
+from sinewy.files import write_json
+from sinewy.recipe import CellSpec, Recipe
+from sinewy.runs.local import Engine, Event
+from sinewy.runs.store import Store
+
+MODELS_AT_ONCE = 16
+"""Models that share one pass over a corrupted set; bounds the memory of a worker."""
+
+
+def run_study(
+    recipe: Recipe, folder: Path | str, engine: Engine, *, command: str, on_event: Callable[[Event], None]
+) -> Store:
+    """Train and audit every cell of `recipe` into `folder`, and return its store; cells done before are not done again.
+
+    A cell that fails is recorded and the rest go on. Raises InputError before any work if something asked for cannot be done.
+    """
+    cells = recipe.cells()
+    checked = _check(recipe, engine, on_event)
+    store = Store.create(folder, recipe, command)
+    write_json(store.folder / "audit.json", checked)
+    foreign = store.foreign_cells(cells)
+    if foreign:
+        on_event({"event": "note", "text": f"{len(foreign)} cells in {folder} are of another recipe; they stay untouched."})
+    _train(store, cells, engine, on_event)
+    _audit(store, [cell for cell in cells if store.is_trained(cell.id)], recipe, checked["protocols"], engine, on_event)
+    return store
+
+
+def audit_kinds(recipe: Recipe) -> tuple[str, ...]:
+    """Return every condition a study measures, the clean set first."""
+    return ("clean", *recipe.audit.kinds)
+
+
+def _check(recipe: Recipe, engine: Engine, on_event: Callable[[Event], None]) -> dict[str, Any]:
+    on_event({"event": "phase", "name": "check", "tasks": 1})
+    (answer,) = engine.run([{"task": "check", "recipe": recipe.model_dump(mode="json")}], on_event)
+    if answer.get("state") == "failed":
+        raise InputError(answer["error"]) if answer.get("kind") == "input" else RuntimeError(answer.get("traceback", answer["error"]))
+    return {"protocols": answer["protocols"], "environment": answer["environment"]}
+
+
+def _train(store: Store, cells: Iterable[CellSpec], engine: Engine, on_event: Callable[[Event], None]) -> None:
+    todo = [cell for cell in cells if not store.is_trained(cell.id)]
+    on_event({"event": "phase", "name": "train", "tasks": len(todo)})
+    tasks = [
+        {"task": "train", "store": str(store.folder), "cell": cell.id, "spec": cell.model_dump(mode="json")} for cell in todo
+    ]
+    for cell, result in zip(todo, engine.run(tasks, on_event), strict=True):
+        if result["state"] == "failed" and store.error(cell.id) is None:  # the worker died before it could write
+            store.write_error(cell.id, result["error"] + "\n")
+
+
+def _audit(
+    store: Store,
+    cells: list[CellSpec],
+    recipe: Recipe,
+    protocols: Mapping[str, Any],
+    engine: Engine,
+    on_event: Callable[[Event], None],
+) -> None:
+    tasks: list[dict[str, Any]] = []
+    for group in _groups(cells):
+        for kind in audit_kinds(recipe):
+            missing = [c.id for c in group if not store.outcomes_file(c.id, protocols[c.id]["id"], kind).exists()]
+            if missing:
+                spec = {"data": group[0].data.model_dump(mode="json"), "spec": recipe.audit.model_dump(mode="json")}
+                tasks.append({"task": "audit", "store": str(store.folder), "cells": missing, "kind": kind, **spec})
+    on_event({"event": "phase", "name": "audit", "tasks": len(tasks)})
+    failures = [result["error"] for result in engine.run(tasks, on_event) if result["state"] == "failed"]
+    if failures:
+        on_event({"event": "note", "text": f"{len(failures)} audit tasks failed; the first: {failures[0]}"})
+
+
+def _groups(cells: list[CellSpec]) -> list[list[CellSpec]]:
+    """Group cells that are audited on the same data, at most MODELS_AT_ONCE together."""
+    by_data: dict[str, list[CellSpec]] = {}
+    for cell in cells:
+        by_data.setdefault(cell.data.model_dump_json(), []).append(cell)
+    return [group[i : i + MODELS_AT_ONCE] for group in by_data.values() for i in range(0, len(group), MODELS_AT_ONCE)]

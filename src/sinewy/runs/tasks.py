@@ -1,0 +1,156 @@
+"""What a worker process does for a study: check it, train a cell, audit one shift. Each can be killed and asked again."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from sinewy.audit.corruption import CorruptionProbe
+from sinewy.audit.evaluate import Evaluator
+from sinewy.audit.probe import CleanProbe, Probe
+from sinewy.data import ImageSet, Splits, load
+from sinewy.environment import environment
+from sinewy.errors import InputError
+from sinewy.files import write_json
+from sinewy.modelfile import save_model
+from sinewy.models import build
+from sinewy.models.opened import open_model
+from sinewy.outcomes import save_outcomes
+from sinewy.recipe import AuditSpec, CellSpec, DataSpec, Recipe, parse
+from sinewy.runs.store import Store, locked, protocol_id, training_document
+from sinewy.sparsify.base import Sparsifier
+from sinewy.sparsify.make import make_sparsifier
+from sinewy.train import fit
+
+Event = dict[str, Any]
+Emit = Callable[[Event], None]
+
+
+class Tasks:
+    """The work of one worker process; data and models are kept between tasks."""
+
+    def __init__(self, emit: Emit, should_stop: Callable[[], bool], root: str | None, device: str | None) -> None:
+        self._emit, self._should_stop, self._root = emit, should_stop, root
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._splits = lru_cache(maxsize=2)(self._load)
+        self._evaluator = lru_cache(maxsize=1)(self._make_evaluator)
+
+    def check(self, recipe: dict[str, Any]) -> Event:
+        """Refuse, before any work, what cannot be done: data, model, sparsifier and its options, for every cell.
+
+        Returns, per data set of the recipe, the folder name of its audit protocol and the protocol itself.
+        """
+        study = parse(Recipe, recipe, "the recipe")
+        protocols = {}
+        for cell in study.cells():
+            self._try_out(cell)
+            protocol = self._protocol(cell.data, study.audit)
+            protocols[cell.id] = {"id": protocol_id(protocol), "protocol": protocol}
+        return {"protocols": protocols, "environment": environment() | {"device": self._device}}
+
+    def train(self, store: str, cell: str, spec: dict[str, Any]) -> Event:
+        """Train one cell into its folder, from its checkpoint if there is one; a failure is written beside it."""
+        ledger, meaning = Store(store), parse(CellSpec, spec, cell)
+        with locked(ledger.cell_folder(cell) / "lock"):
+            if ledger.is_trained(cell):
+                return {"state": "trained"}
+            ledger.clear_error(cell)
+            try:
+                return self._train(ledger, cell, meaning)
+            except Exception as error:
+                ledger.write_error(cell, traceback.format_exc())
+                return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+
+    def audit(self, store: str, cells: list[str], kind: str, data: dict[str, Any], spec: dict[str, Any]) -> Event:
+        """Measure cells on one shift, each corrupted batch made once for all of them, and write the outcomes of each."""
+        ledger, where = Store(store), parse(DataSpec, data, "data")
+        audit = parse(AuditSpec, spec, "audit")
+        protocol = protocol_id(self._protocol(where, audit))
+        with locked(ledger.folder / "locks" / f"{protocol}-{kind}-{cells[0]}"):
+            missing = [cell for cell in cells if not ledger.outcomes_file(cell, protocol, kind).exists()]
+            if not missing:
+                return {"state": "audited"}
+            evaluator = self._evaluator(store, tuple(cells))
+            examples = self._test_set(where, audit)
+            measured = _probe(kind, audit).measure_kind(kind, evaluator, examples)
+            for cell in missing:
+                path = ledger.outcomes_file(cell, protocol, kind)
+                save_outcomes(path, measured.outcomes[cell], {"kind": kind, "protocol": protocol, **measured.about})
+        return {"state": "audited"}
+
+    def _load(self, spec: DataSpec) -> Splits:
+        return load(spec.name, root=self._root, validation=spec.validation, seed=spec.seed)
+
+    def _test_set(self, data: DataSpec, audit: AuditSpec) -> ImageSet:
+        test = self._splits(data).test
+        return test if audit.limit is None else test.first(audit.limit)
+
+    def _protocol(self, data: DataSpec, audit: AuditSpec) -> dict[str, Any]:
+        examples = self._test_set(data, audit)
+        source = {"name": data.name, "split": "test", "examples": len(examples), "hash": examples.hash}
+        probe = CorruptionProbe(severities=audit.severities, preset=audit.preset, seed=audit.seed)
+        return {"data": source, "corruption": probe.protocol()}
+
+    def _try_out(self, cell: CellSpec) -> None:
+        splits = self._splits(cell.data)
+        model = _build(cell, splits)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        _sparsifier(cell).attach(model, optimizer, steps=100).detach()
+        if len(splits.test) == 0:
+            raise InputError(f"data set '{cell.data.name}' has no test part to audit on.")
+
+    def _train(self, ledger: Store, cell: str, spec: CellSpec) -> Event:
+        splits = self._splits(spec.data)
+        folder = ledger.cell_folder(cell)
+        trained = fit(
+            _build(spec, splits),
+            splits,
+            _sparsifier(spec),
+            seed=spec.seed,
+            device=self._device,
+            folder=folder,
+            on_event=lambda event: self._emit({**event, "cell": cell}),
+            should_stop=self._should_stop,
+            **spec.train.model_dump(),
+        )
+        about = {"cell": spec.model_dump(mode="json"), **_about(splits)}
+        save_model(folder / "model.safetensors", trained.model, trained.masks, about)
+        write_json(folder / "environment.json", environment() | {"device": self._device})
+        ledger.write_training(cell, training_document(trained.history, trained.cost, trained.masks.layers))
+        return {"state": "trained"}
+
+    def _make_evaluator(self, store: str, cells: tuple[str, ...]) -> Evaluator:
+        opened = {cell: open_model(Store(store).cell_folder(cell)) for cell in cells}
+        first = next(iter(opened.values())).about
+        models = {cell: found.model for cell, found in opened.items()}
+        return Evaluator(models, mean=tuple(first["mean"]), std=tuple(first["std"]), device=self._device)
+
+
+def _about(splits: Splits) -> dict[str, Any]:
+    part = splits.train
+    return {"classes": list(part.classes), "mean": list(part.mean), "std": list(part.std), "image": list(part.images.shape[1:])}
+
+
+def _build(cell: CellSpec, splits: Splits) -> nn.Module:
+    return build(
+        cell.model.name,
+        classes=len(splits.train.classes),
+        seed=cell.seed,
+        image_size=int(splits.train.images.shape[-1]),
+        **cell.model.options,
+    )
+
+
+def _sparsifier(cell: CellSpec) -> Sparsifier:
+    return make_sparsifier(cell.sparsifier.name, seed=cell.seed, **cell.sparsifier.options)
+
+
+def _probe(kind: str, audit: AuditSpec) -> Probe:
+    if kind == "clean":
+        return CleanProbe()
+    return CorruptionProbe([kind], severities=audit.severities, preset=audit.preset, seed=audit.seed)

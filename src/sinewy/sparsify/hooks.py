@@ -1,0 +1,96 @@
+"""How a sparsifier joins `optimizer.step()`: before it the gradients are masked, or the masks moved; after it zeros are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sinewy.sparsify.optimizer_state import ZERO_KEEPING
+
+if TYPE_CHECKING:
+    from sinewy.sparsify.base import Sparsifier
+
+
+class StepHooks:
+    """The pair of hooks on one optimizer.
+
+    An update step reads the dense `.grad`, moves the masks, and (unless the method says otherwise) sets every `.grad` to None,
+    which makes any torch optimizer skip the step. Other steps multiply the gradients by the masks. With a closure the gradient
+    only exists inside `step`, so the closure is wrapped. A step that GradScaler found to overflow changes nothing.
+    """
+
+    def __init__(self, sparsifier: Sparsifier, optimizer: torch.optim.Optimizer) -> None:
+        self._sparsifier = sparsifier
+        self._keeps_zeros = type(optimizer) in ZERO_KEEPING
+        self._pending: dict[str, Tensor | None] | None = None
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+
+    def remove(self) -> None:
+        """Take the hooks off the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._prepare(optimizer)
+            return None
+        wrapped = self._wrap(optimizer, closure)
+        return (args[0], wrapped, *args[2:]) if len(args) > 1 else args, kwargs if len(args) > 1 else kwargs | {"closure": wrapped}
+
+    def _wrap(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
+        def masked_closure() -> Any:
+            loss = closure()
+            self._prepare(optimizer)
+            return loss
+
+        return masked_closure
+
+    def _prepare(self, optimizer: torch.optim.Optimizer) -> None:
+        """Act on the gradients that the step is about to use."""
+        if _overflowed(optimizer):
+            return
+        sparsifier = self._sparsifier
+        if not sparsifier._advance():
+            sparsifier._mask_gradients()
+            return
+        gradients = _dense_gradients(sparsifier, optimizer)
+        if sparsifier.replace_step:
+            sparsifier._move(optimizer, gradients)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = None
+        else:
+            self._pending = {name: None if g is None else g.clone() for name, g in gradients.items()}
+            sparsifier._mask_gradients()
+
+    def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del args, kwargs
+        if self._pending is not None:
+            self._sparsifier._move(optimizer, self._pending)
+            self._pending = None
+        if not self._keeps_zeros:
+            self._sparsifier._zero_pruned_weights()
+
+
+def _overflowed(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether GradScaler handed a fused optimizer gradients with infinities, which its kernel will skip."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and float(found) > 0
+
+
+def _dense_gradients(sparsifier: Sparsifier, optimizer: torch.optim.Optimizer) -> dict[str, Tensor | None]:
+    """Return the gradients of all prunable weights, unscaled if GradScaler left that to a fused optimizer."""
+    scale = getattr(optimizer, "grad_scale", None)
+    gradients = {name: layer.parameter.grad for name, layer in sparsifier._layers.items()}
+    if scale is None:
+        return gradients
+    return {name: None if g is None else g / scale for name, g in gradients.items()}

@@ -1,0 +1,22 @@
+"""A sparsifier from its name and options, as recipes and the command line give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sinewy.errors import InputError, unknown_name
+from sinewy.families import resolve
+from sinewy.sparsify import SPARSIFIERS
+from sinewy.sparsify.base import Sparsifier, constructor_options
+
+
+def make_sparsifier(name: str, **options: Any) -> Sparsifier:
+    """Return the sparsifier of that name; raises InputError for an unknown name or option, with the closest known one."""
+    kind = resolve("sparsifier", name, SPARSIFIERS)
+    if not (isinstance(kind, type) and issubclass(kind, Sparsifier)):
+        raise InputError(f"'{name}' is not a sinewy.Sparsifier class.")
+    known = ["sparsity", *constructor_options(kind)]
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of {name}", option, known)
+    return kind(**options)
