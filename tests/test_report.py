@@ -27,10 +27,27 @@ from sinewy.report.numbers import flat, flops, points
 from sinewy.report.style import family, styles
 from sinewy.report.tables import differing_settings
 
-KINDS = (
-    "gaussian_noise shot_noise impulse_noise speckle_noise defocus_blur gaussian_blur glass_blur motion_blur zoom_blur snow "
-    "frost fog brightness spatter contrast elastic_transform pixelate jpeg_compression saturate"
-).split()
+KINDS = [
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "speckle_noise",
+    "defocus_blur",
+    "gaussian_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "spatter",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+    "saturate",
+]
 METHODS = {"dense": 0.0, "SET 50 %": 0.5, "SET 90 %": 0.9, "RigL 50 %": 0.5, "GraNet 80 %": 0.8}
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -57,16 +74,28 @@ def _run(method, sparsity, seed, difficulty, label, lift):
         Layer(f"{name}.weight", (32, 9 * 2**i), 288 * 2**i, round(288 * 2**i * (1 - sparsity * (0.6 + 0.08 * i))))
         for i, name in enumerate(names)
     )
+    pace = 0.8 + 0.05 * sparsity + 0.01 * rng.random()
     history = tuple(
-        Epoch(e, 2.2 * 0.8**e + 0.02 * rng.random(), 1 - 0.8**e, 0.95 - 0.7 * 0.75**e, 0.1, sparsity * min(1, e / 5), 9, 3.5)
+        Epoch(
+            e,
+            2.2 * pace**e + 0.04 * rng.random(),
+            1 - pace**e,
+            0.95 - 0.7 * pace**e,
+            0.1,
+            sparsity * min(1, e / 5),
+            9,
+            3.5,
+        )
         for e in range(1, 16)
     )
-    cost = Cost(18144, round(18144 * (1 - sparsity)), 4.1e7, 4.1e7 * (1 - 0.8 * sparsity), 2.4e12, 2.4e12 * (1 - 0.7 * sparsity))
+    cost = Cost(
+        18144, round(18144 * (1 - sparsity)), 4.1e7, 4.1e7 * (1 - 0.8 * sparsity), 2.4e12, 2.4e12 * (1 - 0.7 * sparsity)
+    )
     settings = {"model.name": "resnet20", "train.epochs": 15, "sparsifier.name": method.split()[0], "seed": seed}
     outcomes = _audit(rng, difficulty, label, lift)
     folder = f"runs/{method.split()[0].lower()}-{seed}"
     return RunRecord(
-        f"{abs(hash((sparsity, seed))) % 16**8:08x}{seed}",
+        f"{method.split()[0].lower()}{round(100 * sparsity):02d}f9c{seed}",
         method,
         seed,
         sparsity,
@@ -89,7 +118,12 @@ def build_study(examples=200, seeds=3):
         "dense",
         runs,
         "sinewy run digits-c.yaml",
-        protocol={"data": "digits", "severities": [1, 2, 3, 4, 5], "preset": "mnist", "normaliser": {"mean": 0.13, "std": 0.31}},
+        protocol={
+            "data": "digits",
+            "severities": [1, 2, 3, 4, 5],
+            "preset": "mnist",
+            "normaliser": {"mean": 0.13, "std": 0.31},
+        },
         environment={"sinewy": "0.1.0", "torch": "2.15.0", "device": "cpu"},
         high_frequency={kind: round(0.95 - 0.045 * i, 3) for i, kind in enumerate(KINDS)},
     )
@@ -110,3 +144,20 @@ def page(study, panel, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     assert write_report(study, path, panel=panel) == path
     return path.read_text(encoding="utf-8")
+
+
+def hostile_study():
+    """A study whose every text tries to become markup, a script, a template or a formula; one run has failed."""
+    plain = build_study(examples=30, seeds=1)
+    names = {m: f"{HOSTILE} %{{x}} {m}" for m in METHODS}
+    runs = [
+        replace(r, id=f"{HOSTILE}{i}", method=names[r.method], folder=f"=cmd()|{HOSTILE}", settings={HOSTILE: HOSTILE + r.method})
+        for i, r in enumerate(plain.runs)
+    ]
+    runs.append(RunRecord("bad", names["dense"], 7, 0.0, state="failed", error=f"Traceback\n{HOSTILE} & more\n"))
+    layers = tuple(replace(layer, name=HOSTILE + layer.name) for layer in runs[1].layers)
+    runs[1] = replace(runs[1], layers=layers)
+    texts = {HOSTILE: [HOSTILE, {"a": HOSTILE}]}
+    return StudyRecord(
+        HOSTILE, names["dense"], tuple(runs), HOSTILE, protocol=texts, environment=texts, partial=f"--limit 30 {HOSTILE}"
+    )

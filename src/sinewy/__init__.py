@@ -1,3 +1,88 @@
-"""Train sparse neural networks, and audit what the sparsity cost or gained beyond test accuracy."""
+"""Train sparse neural networks, and audit what the sparsity cost or gained beyond test accuracy.
+
+The names below are the public interface; each is imported when first used, so that `import sinewy` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sinewy import analysis, data, models, shifts
+    from sinewy.allocation import allocate
+    from sinewy.errors import CorruptFileError, InputError, MissingExtraError
+    from sinewy.masks import Masks
+    from sinewy.modelfile import load_model, read_model, save_model
+    from sinewy.outcomes import Outcomes
+    from sinewy.probes.audit import Audit, audit
+    from sinewy.prunable import prunable
+    from sinewy.sparsify.base import Sparsifier
+    from sinewy.sparsify.dynamic import SET, DynamicSparsifier, RigL
+    from sinewy.sparsify.static import Dense, Static
+    from sinewy.train import TrainedModel, fit
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Audit": "sinewy.probes.audit",
+    "CorruptFileError": "sinewy.errors",
+    "Dense": "sinewy.sparsify.static",
+    "DynamicSparsifier": "sinewy.sparsify.dynamic",
+    "InputError": "sinewy.errors",
+    "Masks": "sinewy.masks",
+    "MissingExtraError": "sinewy.errors",
+    "Outcomes": "sinewy.outcomes",
+    "RigL": "sinewy.sparsify.dynamic",
+    "SET": "sinewy.sparsify.dynamic",
+    "Sparsifier": "sinewy.sparsify.base",
+    "Static": "sinewy.sparsify.static",
+    "TrainedModel": "sinewy.train",
+    "allocate": "sinewy.allocation",
+    "audit": "sinewy.probes.audit",
+    "fit": "sinewy.train",
+    "load_model": "sinewy.modelfile",
+    "prunable": "sinewy.prunable",
+    "read_model": "sinewy.modelfile",
+    "save_model": "sinewy.modelfile",
+}
+_ROOMS = ("analysis", "data", "models", "shifts")
+
+__all__ = [
+    "SET",
+    "Audit",
+    "CorruptFileError",
+    "Dense",
+    "DynamicSparsifier",
+    "InputError",
+    "Masks",
+    "MissingExtraError",
+    "Outcomes",
+    "RigL",
+    "Sparsifier",
+    "Static",
+    "TrainedModel",
+    "allocate",
+    "analysis",
+    "audit",
+    "data",
+    "fit",
+    "load_model",
+    "models",
+    "prunable",
+    "read_model",
+    "save_model",
+    "shifts",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"sinewy.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sinewy' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES, *_ROOMS])

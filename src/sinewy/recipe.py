@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -27,6 +27,9 @@ class Strict(BaseModel):
     """A part of a recipe: unknown fields are errors, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Part = TypeVar("Part", bound=Strict)
 
 
 class Named(Strict):
@@ -183,7 +186,7 @@ class Recipe(Strict):
         return sorted(found.values(), key=lambda cell: cell.sparsifier.name != "dense")
 
 
-def parse[Part: Strict](schema: type[Part], raw: Any, source: str) -> Part:
+def parse(schema: type[Part], raw: Any, source: str) -> Part:
     """Return `raw` as `schema`; raises InputError in one sentence that names `source`, the field, the value and the nearest name."""
     try:
         return schema.model_validate(raw)

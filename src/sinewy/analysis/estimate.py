@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,10 @@ class Estimate:
         finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
         facts = {"n": self.n, "seeds": self.seeds, "level": self.level, "distinguishable": self.distinguishable}
         return {**finite, **facts}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Estimate:
+        """Return the estimate that `as_dict` wrote; a bound that is None becomes infinite."""
+        known = {name: fields[name] for name in ("value", "n", "seeds", "level")}
+        low, high = fields["low"], fields["high"]
+        return cls(low=-math.inf if low is None else low, high=math.inf if high is None else high, **known)

@@ -36,7 +36,7 @@ def script_json(document: str) -> str:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return `rows`, which share their keys, as CSV; text that a spreadsheet would run as a formula is quoted with '."""
+    """Return `rows`, which share their keys, as CSV; text that a spreadsheet would run as a formula starts with '."""
     if not rows:
         return ""
     stream = io.StringIO()

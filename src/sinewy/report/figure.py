@@ -67,12 +67,17 @@ def dress(plot: go.Figure, height: int) -> None:
     plot.update_layout(
         template="none",
         height=height,
-        margin={"l": 62, "r": 14, "t": 28, "b": 52},
+        margin={"l": 62, "r": 14, "t": 34, "b": 52},
         font={"family": FONT, "size": 13, "color": INK},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
         showlegend=False,
-        hoverlabel={"bgcolor": "#ffffff", "bordercolor": FAINT, "font": {"color": INK, "family": FONT}, "align": "left"},
+        hoverlabel={
+            "bgcolor": "#ffffff",
+            "bordercolor": FAINT,
+            "font": {"color": INK, "family": FONT},
+            "align": "left",
+        },
         hovermode="closest",
         dragmode=False,
     )

@@ -43,9 +43,9 @@ def gain_maps(panel: Panel, high_frequency: Mapping[str, float]) -> Figure:
     return Figure(
         "gains",
         "Relative gain by corruption and severity",
-        f"(accuracy − accuracy of {panel.reference}) ÷ accuracy of {panel.reference}: blue is a gain, orange a loss. A dot "
-        f"marks cells whose 95 % interval excludes 0; with {len(cells)} cells, chance alone would mark about one in "
-        f"twenty. {order}{saturated}",
+        f"(accuracy − accuracy of {panel.reference}) ÷ accuracy of {panel.reference}: blue is a gain, orange a loss. "
+        f"A dot marks cells whose 95 % interval excludes 0; with {len(cells)} cells, chance alone would mark up to one "
+        f"in twenty. {order}{saturated}",
         plot,
         [_row(cell, high_frequency) for cell in cells],
         wide=len(methods) > 1,
@@ -53,12 +53,12 @@ def gain_maps(panel: Panel, high_frequency: Mapping[str, float]) -> Figure:
 
 
 def by_frequency(kinds: Sequence[str], high_frequency: Mapping[str, float]) -> list[str]:
-    """Return `kinds` from the highest share of high frequencies to the lowest; kinds without one keep their order, last."""
+    """Return `kinds` from the highest share of high frequencies to the lowest; those without one come last."""
     return sorted(kinds, key=lambda kind: -high_frequency.get(kind, -1.0))
 
 
 def _scale(gains: Sequence[float]) -> tuple[float, bool]:
-    """Return where the colour scale ends, in percent, and whether gains lie beyond: one outlier must not pale the rest."""
+    """Return where the colours end, in percent, and whether gains lie beyond: an outlier must not pale the rest."""
     if not gains:
         return 1.0, False
     sizes = np.abs(gains)
@@ -70,17 +70,17 @@ def _grid(methods: Sequence[str], kinds: int) -> go.Figure:
     rows, columns = -(-len(methods) // PER_ROW), min(PER_ROW, len(methods))
     titles = [f"<b>{figure_text(method, 24)}</b>" for method in methods]
     height = 19 * kinds + 12
-    total = rows * height + (rows - 1) * 62 + 78
+    total = rows * height + (rows - 1) * 62 + 98
     plot = make_subplots(
         rows=rows,
         cols=columns,
         subplot_titles=titles,
         shared_yaxes=True,
         horizontal_spacing=0.02,
-        vertical_spacing=62 / (total - 78) if rows > 1 else 0,
+        vertical_spacing=62 / (total - 98) if rows > 1 else 0,
     )
     dress(plot, height=total)
-    plot.update_layout(margin={"l": 10, "r": 10, "t": 30, "b": 48})
+    plot.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 48})
     plot.update_annotations(font={"size": 13})
     plot.update_yaxes(automargin=True, autorange="reversed", showgrid=False, ticks="", tickfont={"size": 12})
     plot.update_xaxes(type="category", showgrid=False, ticks="", title={"text": "severity", "standoff": 4})
@@ -88,8 +88,20 @@ def _grid(methods: Sequence[str], kinds: int) -> go.Figure:
 
 
 def _coloraxis(reach: float, kinds: int) -> dict[str, Any]:
-    bar = {"title": {"text": "gain, %"}, "thickness": 12, "outlinewidth": 0, "lenmode": "pixels", "len": min(19 * kinds, 320)}
-    return {"colorscale": GAINS, "cmin": -reach, "cmax": reach, "cmid": 0, "colorbar": {**bar, "y": 1, "yanchor": "top"}}
+    bar = {
+        "title": {"text": "gain, %"},
+        "thickness": 12,
+        "outlinewidth": 0,
+        "lenmode": "pixels",
+        "len": min(19 * kinds, 320),
+    }
+    return {
+        "colorscale": GAINS,
+        "cmin": -reach,
+        "cmax": reach,
+        "cmid": 0,
+        "colorbar": {**bar, "y": 1, "yanchor": "top"},
+    }
 
 
 def _heat(
@@ -131,8 +143,7 @@ def _hover(
 
 
 def _percent(fields: Mapping[str, Any]) -> str:
-    bounds = {name: fields[name] if fields[name] is not None else float("inf") for name in ("low", "high")}
-    return points(Estimate(fields["value"], n=fields["n"], seeds=fields["seeds"], **bounds), signed=True)
+    return points(Estimate.from_dict(fields), signed=True)
 
 
 def _row(cell: Mapping[str, Any], high_frequency: Mapping[str, float]) -> dict[str, Any]:

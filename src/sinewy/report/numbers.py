@@ -15,7 +15,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 def points(estimate: Estimate, *, signed: bool = False) -> str:
     """Return `estimate` in percent with its interval; a second decimal where the interval is narrower than a point."""
     decimals = 1 if estimate.high - estimate.low >= 0.01 else 2
-    return estimate.percent(decimals, signed=signed)
+    return estimate.percent(decimals, signed=signed).replace("-", "−")
 
 
 def flops(number: float | None) -> str:

@@ -1,5 +1,7 @@
 "use strict";
-const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+// Named one by one, because the defaults hold a button that sends the figure to a server.
+const buttons = [["zoom2d", "pan2d", "resetScale2d", "toImage"]];
+const options = { responsive: true, displaylogo: false, plotlyServerURL: "", modeBarButtons: buttons };
 const drawings = [...document.querySelectorAll("[data-figure]")].map((element) => {
   const figure = JSON.parse(document.getElementById(element.dataset.figure).textContent);
   return Plotly.newPlot(element, figure.data, figure.layout, options).then(() => element);

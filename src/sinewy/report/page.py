@@ -48,7 +48,7 @@ class Section:
 def write_report(study: StudyRecord, path: Path, *, panel: Panel | None = None) -> Path:
     """Write the report of `study` to `path` as one HTML file that needs no network, and return `path`.
 
-    `panel` saves computing it again. Raises InputError if the file cannot be written; an earlier one then stays as it was.
+    `panel` saves computing it again. Raises InputError if the file cannot be written; an earlier one then stays.
     """
     reason = ""
     if panel is None:
@@ -72,7 +72,7 @@ def summary(study: StudyRecord, panel: Panel | None = None) -> dict[str, Any]:
         "table": panel.table() if panel else [],
         "gains": panel.gains() if panel else [],
         "runs": tables.run_table(study.runs),
-        "not_measured": not_measured(study, panel),
+        "not_measured": not_measured(panel),
         "protocol": dict(study.protocol),
         "environment": dict(study.environment),
         "command": study.command,
@@ -84,7 +84,7 @@ def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
     sections = _sections(study, panel, reason)
     scripts = {"library": get_plotlyjs(), "drawing": _resource("page.js")}
     differing, settings, shared = tables.differing_settings(study.runs)
-    return _template().render(
+    page: str = _template().render(
         study=study,
         version=__version__,
         answer=answer(study, panel) if panel else f"No answer yet: {reason}",
@@ -101,12 +101,13 @@ def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
         shared=shared,
         protocol=flat(study.protocol),
         environment=flat(study.environment),
-        not_measured=not_measured(study, panel),
+        not_measured=not_measured(panel),
         convention=FLOP_CONVENTION,
         css=Markup(_resource("page.css")),
         policy=_policy(scripts.values()),
         **{name: Markup(text) for name, text in scripts.items()},
     )
+    return page
 
 
 def _sections(study: StudyRecord, panel: Panel | None, reason: str) -> list[Section]:
@@ -126,7 +127,9 @@ def _sections(study: StudyRecord, panel: Panel | None, reason: str) -> list[Sect
             gain_maps(shifted, study.high_frequency) if shifted and len(shifted.methods) > 1 else None,
             unshifted if not shifted else "There is no method to compare with the reference.",
         ),
-        _drawn("severity", "Accuracy against severity", against_severity(shifted, compared) if shifted else None, unshifted),
+        _drawn(
+            "severity", "Accuracy against severity", against_severity(shifted, compared) if shifted else None, unshifted
+        ),
         _drawn("layers", "Sparsity by layer", layer_sparsity(study.runs, style), "No run recorded a layer with zeros."),
         _drawn("training", "Training", training_curves(study.runs, style), "No run recorded its training."),
         Section("runs", "Runs"),
@@ -142,7 +145,8 @@ def _policy(scripts: Any) -> str:
     """Return the content security policy: these scripts and no other run, and nothing is fetched from anywhere."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    rest = "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; script-src {allowed}; {rest}"
 
 
 def _resource(name: str) -> str:

@@ -21,23 +21,23 @@ def against_sparsity(panel: Panel, styles: dict[str, Style]) -> Figure:
     questions: dict[str, Callable[[str], Estimate]] = {"clean": panel.accuracy}
     if panel.kinds:
         questions = {"corruption": panel.corruption_accuracy, **questions}
-    plot = panels([f"{name} accuracy, %" for name in questions], "sparsity reached, % of prunable weights that are 0")
+    plot = panels([f"{name} accuracy, %" for name in questions], "sparsity reached, %")
     rows: list[dict[str, Any]] = []
     reached = {method: panel.sparsity(method) for method in panel.methods}
+    xs = _side_by_side(reached)
     for row, (what, ask) in enumerate(questions.items(), start=1):
         estimates = {method: ask(method) for method in panel.methods}
+        for members in _families(panel, reached):
+            _sparsity_trace(plot, row, members, xs, reached, estimates, styles)
         _reference_band(plot, row, estimates[panel.reference])
-        for position, members in enumerate(_families(panel, reached)):
-            offset = dodge(position, len(styles), 0.5)
-            _sparsity_trace(plot, row, offset, members, reached, estimates, styles)
         rows += [_row(m, e, set=what, sparsity=reached[m]) for m, e in estimates.items()]
     plot.update_xaxes(range=[-4, 104])
     return Figure(
         "sparsity",
         "Robustness versus sparsity",
-        f"Higher is better. The shaded band is {panel.reference}: a method whose interval lies above it gained, below it "
-        "lost. Methods that differ only in sparsity are joined. Bars are 95 % intervals; because the comparison is "
-        "paired, a difference can be clear where the bars overlap: the table in section 2 decides.",
+        f"Higher is better; the dashed line and its band are {panel.reference}. Bars are the 95 % interval of each "
+        "accuracy by itself. Methods are compared in pairs on the same examples, so a difference can be clear although "
+        "bars overlap: section 2 decides. Methods that differ only in sparsity are joined.",
         plot,
         rows,
         styles,
@@ -46,7 +46,7 @@ def against_sparsity(panel: Panel, styles: dict[str, Style]) -> Figure:
 
 def against_severity(panel: Panel, styles: dict[str, Style]) -> Figure:
     """Return accuracy, and its difference to the reference, over severity, as means over the kinds of corruption."""
-    plot = panels(["accuracy, %", f"difference to<br>{figure_text(panel.reference, 24)}, points"], "severity (0 = clean)")
+    plot = panels(["accuracy, %", "difference, points"], "severity (0 = clean)")
     levels = [0, *panel.severities]
     rows: list[dict[str, Any]] = []
     for position, (method, style) in enumerate(styles.items()):
@@ -65,7 +65,7 @@ def against_severity(panel: Panel, styles: dict[str, Style]) -> Figure:
         "severity",
         "Accuracy against severity",
         f"Mean over {len(panel.kinds)} kinds of corruption. Above: accuracy, higher is better. Below: the paired "
-        f"difference to {panel.reference}; a bar (95 % interval) that does not touch the line at 0 is a difference that "
+        f"difference to {panel.reference}; where a bar (95 % interval) does not touch the line at 0, the difference "
         "can be told from chance.",
         plot,
         rows,
@@ -82,6 +82,14 @@ def _families(panel: Panel, reached: dict[str, float]) -> list[list[str]]:
     return [sorted(members, key=lambda member: reached[member]) for members in groups.values()]
 
 
+def _side_by_side(reached: dict[str, float]) -> dict[str, float]:
+    """Return where each method stands, in percent, those of about the same sparsity a little apart."""
+    together: dict[int, list[str]] = {}
+    for method, sparsity in reached.items():
+        together.setdefault(round(50 * sparsity), []).append(method)
+    return {m: 100 * reached[m] + dodge(i, len(group), 0.9) for group in together.values() for i, m in enumerate(group)}
+
+
 def _reference_band(plot: go.Figure, row: int, estimate: Estimate) -> None:
     low, high, middle = (100 * value for value in (estimate.low, estimate.high, estimate.value))
     plot.add_hrect(y0=low, y1=high, fillcolor=FAINT, opacity=0.14, line_width=0, layer="below", row=row, col=1)
@@ -91,19 +99,19 @@ def _reference_band(plot: go.Figure, row: int, estimate: Estimate) -> None:
 def _sparsity_trace(
     plot: go.Figure,
     row: int,
-    offset: float,
     members: list[str],
+    xs: dict[str, float],
     reached: dict[str, float],
     estimates: dict[str, Estimate],
     styles: dict[str, Style],
 ) -> None:
     if len(members) > 1:
         joined = {"color": styles[members[0]].colour, "width": 1.5}
-        xs, ys = [100 * reached[m] + offset for m in members], [100 * estimates[m].value for m in members]
-        plot.add_scatter(x=xs, y=ys, mode="lines", line=joined, hoverinfo="skip", row=row, col=1)
+        ys = [100 * estimates[m].value for m in members]
+        plot.add_scatter(x=[xs[m] for m in members], y=ys, mode="lines", line=joined, hoverinfo="skip", row=row, col=1)
     for member in members:
         where = [f"sparsity {share(reached[member])}"]
-        _trace(plot, row, member, styles[member], [100 * reached[member] + offset], [estimates[member]], where)
+        _trace(plot, row, member, styles[member], [xs[member]], [estimates[member]], where)
 
 
 def _trace(

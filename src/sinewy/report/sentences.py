@@ -45,15 +45,18 @@ def warnings(study: StudyRecord) -> list[str]:
         if run.state != "done":
             states[run.state] = states.get(run.state, 0) + 1
     total = len(study.runs)
-    found += [f"{count} of {total} runs {'is' if count == 1 else 'are'} {state}; see section 8." for state, count in states.items()]
+    found += [
+        f"{count} of {total} runs {'is' if count == 1 else 'are'} {state}; see section 8."
+        for state, count in states.items()
+    ]
     return found
 
 
-def not_measured(study: StudyRecord, panel: Panel | None) -> list[str]:
+def not_measured(panel: Panel | None) -> list[str]:
     """Return what the numbers on the page do not say."""
     limits = [
         "Adversarial attacks, calibration and out-of-distribution detection are no part of these accuracies.",
-        "FLOPs are counted, not timed: zeros in dense tensors make a model neither smaller on disk nor faster on ordinary hardware.",
+        "FLOPs are counted, not timed: zeros in dense tensors make a model neither smaller on disk nor faster to run.",
         "Intervals are per comparison, 95 %, and not corrected for the number of comparisons on the page.",
         "Corruptions are synthetic: a gain here is evidence for, not proof of, a gain under the shifts met in use.",
     ]
@@ -61,7 +64,9 @@ def not_measured(study: StudyRecord, panel: Panel | None) -> list[str]:
         return limits
     few = min(len(seeds) for seeds in panel.seeds.values())
     if few == 1:
-        limits.append("Some methods have one seed: their intervals cover the choice of test examples, not of another training run.")
+        limits.append(
+            "Some methods have one seed: their intervals cover the choice of test examples, not another training run."
+        )
     elif few < SMALLEST_SEEDS:
         limits.append(f"Some methods have {few} seeds: too few to know how much another training run would differ.")
     if panel.kinds:
@@ -94,14 +99,17 @@ def _finding(panel: Panel) -> str:
 def _alone(panel: Panel) -> str:
     accuracy = panel.corruption_accuracy(panel.reference) if panel.kinds else panel.accuracy(panel.reference)
     inputs = f"under {_count(len(panel.kinds), 'corruption')}" if panel.kinds else "on the clean test set"
-    return f"{panel.reference} is right on {points(accuracy)} % {inputs}, and there is no other method to compare it with."
+    return (
+        f"{panel.reference} is right on {points(accuracy)} % {inputs}, and there is no other method to compare it with."
+    )
 
 
 def _lead(reference: str, inputs: str, best: str, estimate: Estimate, clean: str) -> str:
     if estimate.low > 0:
         return f"Under {inputs}, {best} gained most over {reference}: {_points(estimate)} of accuracy{clean}"
     if estimate.high < 0:
-        return f"Under {inputs}, every method lost accuracy against {reference}; {best} lost least: {_points(estimate)}{clean}"
+        least = f"{best} lost least: {_points(estimate)}{clean}"
+        return f"Under {inputs}, every method lost accuracy against {reference}; {least}"
     verdict = f"no method can be shown to beat {reference}; {best} comes out highest, at {_points(estimate)}"
     return f"Under {inputs}, {verdict}{clean}"
 
@@ -112,7 +120,8 @@ def _others(differences: Sequence[Estimate], reference: str) -> str:
     better = sum(estimate.low > 0 for estimate in differences)
     worse = sum(estimate.high < 0 for estimate in differences)
     unclear = len(differences) - better - worse
-    return f"; of {len(differences)} methods {better} did better, {worse} worse, and {unclear} cannot be told from {reference}"
+    verdicts = f"{better} did better, {worse} worse, and {unclear} cannot be told from {reference}"
+    return f"; of {len(differences)} methods {verdicts}"
 
 
 def _seed_caution(panel: Panel) -> str:

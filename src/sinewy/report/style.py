@@ -62,7 +62,7 @@ def family(method: str) -> str:
 
 
 def styles(methods: Sequence[str], reference: str) -> dict[str, Style]:
-    """Return one style per method: the reference is black; methods that differ only in sparsity share colour and marker."""
+    """Return a style per method: the reference is black; methods that differ only in sparsity share colour, marker."""
     drawn = {reference: Style("m0", INK, "solid", "circle", 2.6)}
     families = {name: i for i, name in enumerate(dict.fromkeys(family(m) for m in methods if m != reference))}
     members = {name: count() for name in families}

@@ -46,12 +46,14 @@ def run_table(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> tuple[list[str], list[dict[str, str]], dict[str, str]]:
-    """Return the settings that differ between methods, one row per method with them, and the settings all runs share."""
+    """Return the settings that differ between methods, one row per method with them, and the settings all share."""
     settings = {run.method: flat(run.settings) for run in reversed(runs) if run.settings}
     names = list(dict.fromkeys(name for run in settings.values() for name in run if name != "seed"))
     values = {name: {lines.get(name, "–") for lines in settings.values()} for name in names}
     differing = [name for name in names if len(values[name]) > 1]
-    rows = [{"method": method} | {n: lines.get(n, "–") for n in differing} for method, lines in reversed(settings.items())]
+    rows = [
+        {"method": method} | {n: lines.get(n, "–") for n in differing} for method, lines in reversed(settings.items())
+    ]
     return differing, rows, {name: next(iter(values[name])) for name in names if name not in differing}
 
 
@@ -93,7 +95,7 @@ def verdict(difference: Estimate | None) -> str:
 def _estimate(fields: Mapping[str, Any] | None) -> Estimate | None:
     if fields is None:
         return None
-    return Estimate(**{name: value for name, value in fields.items() if name != "distinguishable"})
+    return Estimate.from_dict(fields)
 
 
 def _written(estimate: Estimate | None, *, signed: bool = False) -> dict[str, str]:

@@ -14,9 +14,14 @@ from sinewy.report.style import Style
 
 CURVES: dict[str, Callable[[Epoch], float | None]] = {
     "training loss": lambda epoch: epoch.loss,
-    "validation accuracy, %": lambda epoch: None if epoch.validation_accuracy is None else 100 * epoch.validation_accuracy,
+    "validation accuracy, %": lambda epoch: (
+        None if epoch.validation_accuracy is None else 100 * epoch.validation_accuracy
+    ),
     "sparsity, %": lambda epoch: 100 * epoch.sparsity,
 }
+LAYER_HOVER = (
+    "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]} of %{customdata[3]} weights are 0<extra></extra>"
+)
 
 
 def by_method(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -48,9 +53,10 @@ def layer_sparsity(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Fi
             marker=styles[method].marker,
             meta=styles[method].group,
             customdata=[
-                [figure_text(method), figure_text(row["layer"]), share(row["sparsity"]), f"{row['weights']:,}"] for row in found
+                [figure_text(method), figure_text(row["layer"]), share(row["sparsity"]), f"{row['weights']:,}"]
+                for row in found
             ],
-            hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>sparsity %{customdata[2]} of %{customdata[3]} weights<extra></extra>",
+            hovertemplate=LAYER_HOVER,
         )
     plot.update_yaxes(range=[-3, 103])
     if len(names) <= 24:
@@ -59,8 +65,8 @@ def layer_sparsity(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Fi
     return Figure(
         "layers",
         "Sparsity by layer",
-        "The share of zeros in each prunable layer, mean over seeds, in model order. Even sparsity is a flat line; a dip is "
-        "a layer that the allocation spared. Methods without zeros are not drawn.",
+        "The share of zeros in each prunable layer, mean over seeds, in model order. Even sparsity is a flat line; a "
+        "dip is a layer that the allocation spared. Methods without zeros are not drawn.",
         plot,
         rows,
         {method: styles[method] for method in sparse},
@@ -68,10 +74,12 @@ def layer_sparsity(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Fi
 
 
 def training_curves(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Figure | None:
-    """Return loss, validation accuracy and sparsity over epochs: each seed thin, their mean thick; None without history."""
+    """Return loss, validation accuracy and sparsity over epochs, each seed thin, their mean thick, if recorded."""
     trained = by_method(run for run in runs if run.history)
     curves = {
-        title: ask for title, ask in CURVES.items() if any(ask(e) is not None for g in trained.values() for r in g for e in r.history)
+        title: ask
+        for title, ask in CURVES.items()
+        if any(ask(e) is not None for g in trained.values() for r in g for e in r.history)
     }
     if not trained:
         return None
@@ -88,8 +96,8 @@ def training_curves(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> F
     return Figure(
         "training",
         "Training",
-        "Thick lines are means over seeds, thin ones single seeds. Validation data is held out of training and is not the test "
-        "set; the last epoch is what every other section reports. A mean ends where its shortest run does.",
+        "Thick lines are means over seeds, thin ones single seeds. Validation data is held out of training and is not "
+        "the test set; the last epoch is what every other section reports. A mean ends where its shortest run does.",
         plot,
         [_epoch_row(run, epoch) for group in trained.values() for run in group for epoch in run.history],
         {method: styles[method] for method in trained},
@@ -102,7 +110,13 @@ def _layer_rows(method: str, group: Sequence[RunRecord]) -> list[dict[str, Any]]
         for layer in run.layers:
             layers.setdefault(layer.name, []).append(layer)
     return [
-        {"method": method, "layer": n, "weights": ls[0].weights, "sparsity": fmean(x.sparsity for x in ls), "seeds": len(ls)}
+        {
+            "method": method,
+            "layer": n,
+            "weights": ls[0].weights,
+            "sparsity": fmean(x.sparsity for x in ls),
+            "seeds": len(ls),
+        }
         for n, ls in layers.items()
     ]
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from sinewy.audit.corruption import CorruptionProbe
-from sinewy.audit.evaluate import Evaluator
-from sinewy.audit.probe import CleanProbe, Probe
+from sinewy.probes.corruption import CorruptionProbe
+from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.probe import CleanProbe, Probe
 from sinewy.data import ImageSet, Splits, load
 from sinewy.environment import environment
 from sinewy.errors import InputError

@@ -113,10 +113,10 @@ class _Trainer:
         self, path: Path | None, every: float, report: Callable[[Event], None], should_stop: Callable[[], bool]
     ) -> None:
         """Train to the end from wherever this is, saving to `path` every so many seconds."""
-        saved = started = time.monotonic()
-        before = self.elapsed
+        saved = time.monotonic()
         while self.epoch < self.options.epochs:
             self.model.train()
+            started, before = time.monotonic(), self.elapsed
             for images, labels in self._epoch_batches():
                 self._step(images, labels)
                 self.batch += 1
@@ -191,7 +191,7 @@ class _Trainer:
         )
         self.moved_before = self.sparsifier.moved
         self.sums.zero_()
-        self.epoch, self.batch = self.epoch + 1, 0
+        self.epoch, self.batch, self.elapsed = self.epoch + 1, 0, 0.0
 
     @torch.no_grad()
     def _accuracy(self, part: ImageSet) -> float | None:

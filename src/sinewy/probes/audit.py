@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import nn
 
 from sinewy.analysis import Panel
-from sinewy.audit import PROBES
-from sinewy.audit.probe import CleanProbe, Probe
+from sinewy.probes import PROBES
+from sinewy.probes.probe import CleanProbe, Probe
 from sinewy.data import ImageSet, as_image_set
 from sinewy.environment import environment
 from sinewy.errors import InputError
@@ -22,6 +25,8 @@ from sinewy.metrics.cost import measure_cost
 from sinewy.outcomes import Condition, Outcomes
 from sinewy.prunable import prunable
 from sinewy.records import RunRecord, StudyRecord
+from sinewy.report import answer, write_report
+from sinewy.report.text import results_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,16 @@ class Audit:
     def table(self) -> list[dict[str, Any]]:
         """Return one row per model: accuracies with 95 % intervals, differences against the reference, cost."""
         return self.panel.table()
+
+    def show(self) -> None:
+        """Print the table and the answer in one sentence."""
+        console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)
+        console.print(results_table(self.panel))
+        console.print(answer(self.record, self.panel), markup=False, highlight=False)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one offline HTML page and return its path; raises InputError if it cannot be written."""
+        return write_report(self.record, Path(path), panel=self.panel)
 
     def outcomes(self, method: str) -> Mapping[Condition, Outcomes]:
         """Return the per-example outcomes of one model by (kind, severity); ("clean", 0) is the unshifted set."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sinewy.audit.freeze import freeze, is_channels_last
+from sinewy.probes.freeze import freeze, is_channels_last
 from sinewy.data.batches import normalise
 from sinewy.errors import InputError
 from sinewy.outcomes import COLUMNS, Outcomes

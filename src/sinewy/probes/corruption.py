@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sinewy.audit.evaluate import Evaluator
-from sinewy.audit.probe import BLOCK, Measurement, Probe
+from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.probe import BLOCK, Measurement, Probe
 from sinewy.data import ImageSet
 from sinewy.families import check_name
 from sinewy.outcomes import Outcomes

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sinewy.audit.evaluate import Evaluator
+from sinewy.probes.evaluate import Evaluator
 from sinewy.data import ImageSet
 from sinewy.errors import InputError
 from sinewy.outcomes import Outcomes

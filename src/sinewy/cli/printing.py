@@ -1,0 +1,43 @@
+"""How results and notes reach the terminal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+WIDE = 170
+
+
+def out() -> Console:
+    """Return the console for results; wide when it is not a terminal, so that tables are not cut."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """Print the one JSON document of a command."""
+    print(json.dumps(document, indent=2, default=str, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """Print a line for people to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def plain_table(headings: list[str]) -> Table:
+    """Return an empty table without a frame."""
+    return Table(*headings, box=None, pad_edge=False, header_style="bold")
+
+
+def next_command(*words: str) -> None:
+    """Print the next command to type."""
+    say(f"next: {shlex.join(words)}")
+
+
+def typed_command() -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["sinewy", *sys.argv[1:]])

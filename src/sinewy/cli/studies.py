@@ -1,0 +1,154 @@
+"""The verbs about studies: demo, run, status, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sinewy.cli.printing import next_command, out, plain_table, print_json, say, typed_command
+from sinewy.cli.progress import StudyProgress
+from sinewy.errors import InputError, unknown_name
+from sinewy.recipe import Recipe, builtin_recipes, read_recipe
+from sinewy.records import StudyRecord
+from sinewy.report import answer, summary, write_report
+from sinewy.report.sentences import compare, warnings
+from sinewy.report.text import results_table
+from sinewy.runs.local import LocalEngine
+from sinewy.runs.reading import method_labels, read_study
+from sinewy.runs.store import Store
+from sinewy.runs.study import run_study
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes, one thread each; default: all cores.")]
+Root = Annotated[str | None, typer.Option("--root", help="Folder of the data files; default: $SINEWY_DATA or ~/.cache/sinewy.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda where there is one.")]
+
+QUICK = ("grid.seed=[0, 1]", "train.epochs=8")
+"""What `demo --quick` changes in any demo recipe."""
+
+
+def demo(
+    data: Annotated[str, typer.Option("--data", help="digits (embedded), cifar10, fashion-mnist or mnist.")] = "digits",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and epochs: under 90 seconds on two cores.")] = False,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the study.")] = Path("sinewy-demo"),
+    root: Root = None,
+    jobs: Jobs = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """The whole job on real data: train dense and sparse, audit all under corruption, write report.html.
+
+    Examples:  sinewy demo      sinewy demo --quick      sinewy demo --data cifar10 --root ~/data
+    """
+    name = "demo" if data == "digits" else f"demo-{data}"
+    if name not in builtin_recipes():
+        raise unknown_name("demo data set", data, [n.removeprefix("demo-") for n in builtin_recipes()] + ["digits"])
+    _run(read_recipe(name, QUICK if quick else ()), folder, root, jobs, device, as_json=as_json)
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a built-in recipe (sinewy list recipes).")],
+    folder: Annotated[Path | None, typer.Option("--out", help="Folder of the study; default: runs/<name of the recipe>.")] = None,
+    override: Annotated[list[str] | None, typer.Option("-o", help="Change a field: -o train.epochs=20 (repeatable).")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Audit on the first N test examples; marks the study partial.")] = None,
+    root: Root = None,
+    jobs: Jobs = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe, or continue it: finished cells are not run again.
+
+    Example:  sinewy run study.yaml -o train.epochs=20 --out runs/study
+    """
+    overrides = [*(override or ()), *([f"audit.limit={limit}"] if limit else [])]
+    study = read_recipe(recipe, overrides)
+    _run(study, folder or Path("runs") / study.name, root, jobs, device, as_json=as_json)
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")] = Path("sinewy-demo"), as_json: Json = False
+) -> None:
+    """What became of the cells of a study.
+
+    Example:  sinewy status runs/study
+    """
+    store = Store.open(folder)
+    cells = store.recipe.cells()
+    labels = method_labels(cells, store.recipe)
+    rows = [
+        {"id": c.id, "method": labels[c.id], "seed": c.seed, "state": store.state(c.id), "error": _last_line(store.error(c.id))}
+        for c in cells
+    ]
+    if as_json:
+        print_json({"folder": str(folder), "command": store.command, "cells": rows})
+    else:
+        table = plain_table(["cell", "method", "seed", "state", "last line of the error"])
+        for row in rows:
+            table.add_row(row["id"], row["method"], str(row["seed"]), row["state"], row["error"])
+        out().print(table, markup=False)
+    open_cells = [row for row in rows if row["state"] != "trained"]
+    say(f"next: {store.command}" if open_cells else f"next: sinewy report {folder}")
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")] = Path("sinewy-demo"),
+    page: Annotated[Path | None, typer.Option("--out", "-o", help="The HTML file; default: report.html in the folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the report of a study as one offline HTML page, and print its table.
+
+    Example:  sinewy report runs/study --json
+    """
+    _show(Store.open(folder), page, as_json=as_json)
+
+
+def _run(
+    recipe: Recipe, folder: Path, root: str | None, jobs: int | None, device: str | None, *, as_json: bool
+) -> None:
+    cells = recipe.cells()
+    labels = {cell.id: f"{label}  seed {cell.seed}" for cell, label in zip(cells, method_labels(cells, recipe).values(), strict=True)}
+    _refuse_file(folder)
+    engine = LocalEngine(jobs, root=root, device=device)
+    engine.start()
+    say(f"{recipe.title or recipe.name}: {len(cells)} models on {engine.jobs} cores, into {folder}")
+    try:
+        with StudyProgress(labels) as progress:
+            store = run_study(recipe, folder, engine, command=typed_command(), on_event=progress)
+    finally:
+        engine.close()
+    study = _show(store, None, as_json=as_json)
+    if len(study.done) < len(study.runs):
+        raise typer.Exit(1)
+
+
+def _show(store: Store, page: Path | None, *, as_json: bool) -> StudyRecord:
+    """Write the page, print the table or the JSON document, and say what to type next."""
+    study = read_study(store)
+    panel, reason = compare(study)
+    written = write_report(study, page or store.folder / "report.html", panel=panel)
+    if as_json:
+        print_json(summary(study, panel) | {"report": str(written), "folder": str(store.folder)})
+    else:
+        console = out()
+        for warning in warnings(study):
+            console.print(warning, markup=False, style="red")
+        if panel is not None:
+            console.print(results_table(panel))
+            console.print("brackets: paired 95 % intervals over examples and seeds; ▲ better ▼ worse ≈ not distinguishable", markup=False)
+        console.print(answer(study, panel) if panel else reason, markup=False)
+        console.print(f"wrote {written}", markup=False)
+    first = study.done[-1].folder if study.done else None
+    if first is not None:
+        next_command("sinewy", "audit", first, "--against", str(study.done[0].folder))
+    return study
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; --out needs a folder.")
+
+
+def _last_line(error: str | None) -> str:
+    return (error or "").strip().rpartition("\n")[2]
