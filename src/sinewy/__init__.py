@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sinewy.modelfile import load_model, read_model, save_model
     from sinewy.outcomes import Outcomes
     from sinewy.probes.audit import Audit, audit
-    from sinewy.prunable import prunable
+    from sinewy.layers import prunable
     from sinewy.sparsify.base import Sparsifier
     from sinewy.sparsify.dynamic import SET, DynamicSparsifier, RigL
     from sinewy.sparsify.static import Dense, Static
@@ -42,7 +42,7 @@ _HOMES = {
     "audit": "sinewy.probes.audit",
     "fit": "sinewy.train",
     "load_model": "sinewy.modelfile",
-    "prunable": "sinewy.prunable",
+    "prunable": "sinewy.layers",
     "read_model": "sinewy.modelfile",
     "save_model": "sinewy.modelfile",
 }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sinewy.errors import InputError
 from sinewy.families import resolve
-from sinewy.prunable import Pattern, prunable
+from sinewy.layers import Pattern, prunable
 from sinewy.select import largest
 
 Shapes = Mapping[str, Sequence[int]]

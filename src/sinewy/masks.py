@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sinewy.errors import CorruptFileError, InputError
-from sinewy.prunable import unwrap
+from sinewy.layers import unwrap
 from sinewy.records import Layer
 from sinewy.select import random_free
 from sinewy.seeds import derive
@@ -68,9 +68,9 @@ class Masks(Mapping[str, Tensor]):
 
     @property
     def hash(self) -> str:
-        """Hexadecimal digest of names, shapes and bits: equal exactly if the masks are equal, on any device."""
+        """Hexadecimal digest of names, shapes and bits: equal exactly if the masks are equal, on any device, in any order."""
         state = hashlib.sha256()
-        for name, packed in self.pack().items():
+        for name, packed in sorted(self.pack().items()):
             state.update(f"{name}{tuple(self[name].shape)}".encode())
             state.update(packed.numpy().tobytes())
         return state.hexdigest()[:16]

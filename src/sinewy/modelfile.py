@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.files import write_bytes
 from sinewy.masks import Masks
-from sinewy.prunable import unwrap
+from sinewy.layers import unwrap
 
 MASK_PREFIX = "sinewy.mask."
 
@@ -84,6 +84,7 @@ def load_model(path: Path | str, model: nn.Module) -> Masks:
         if value.shape != own[name].shape:
             raise InputError(f"{path}: '{name}' has shape {tuple(value.shape)}, the model needs {tuple(own[name].shape)}.")
     plain.load_state_dict(file.weights)
-    file.masks.check(plain)
-    file.masks.apply_(plain)
-    return file.masks
+    masks = Masks({name: file.masks[name] for name in own if name in file.masks})  # in model order, which the file does not keep
+    masks.check(plain)
+    masks.apply_(plain)
+    return masks

@@ -49,7 +49,7 @@ def batches(
 def ordered(
     data: ImageSet, *, batch: int, device: str | torch.device = "cpu", channels_last: bool = True
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Return an iterator over all batches, the last one too, as `batches` gives them, but in order and not augmented."""
+    """Return an iterator over all batches, the last one too, as `batches` gives them, but in order, not augmented."""
     count(data, batch)
     return _ordered(data, batch, device, channels_last)
 

@@ -38,7 +38,7 @@ FILES = {"cifar10": tuple(f"{FOLDER}/{name}" for name in (*TRAIN_MD5, *TEST_MD5)
 def load(
     *, root: Path, validation: float = 0.1, seed: int = 0, download: bool = True, on_progress: Progress | None = None
 ) -> Splits:
-    """Return CIFAR-10 from root/cifar-10-batches-bin, fetched if absent and `download`: 50 000 images and 10 000 to test."""
+    """Return CIFAR-10 from root/cifar-10-batches-bin, fetched if absent and `download`: 50 000 and 10 000 images."""
     if download and not all((root / file).is_file() for file in FILES["cifar10"]):
         _fetch_and_unpack(root, on_progress)
     train, test = ([_read(root / FOLDER / name, md5) for name, md5 in part.items()] for part in (TRAIN_MD5, TEST_MD5))

@@ -30,7 +30,7 @@ def load(*, validation: float = 0.1, seed: int = 0) -> Splits:
     share = validation * len(labels) / (len(labels) - TEST_IMAGES)
     if share >= 1:
         raise InputError(
-            f"validation={validation} leaves no digit to train on; ask for less than {1 - TEST_IMAGES / len(labels):.2f}."
+            f"validation={validation} leaves no digit to train on; stay below {1 - TEST_IMAGES / len(labels):.2f}."
         )
     rest, held = (images[~test], labels[~test]), (images[test], labels[test])
     return make_splits("digits", [str(i) for i in range(10)], rest, held, validation=share, seed=seed)

@@ -55,10 +55,9 @@ class ImageSet:
         index = np.asarray(indices)
         if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer) or not len(index):
             raise InputError(f"a subset needs a list of image numbers, got shape {index.shape} of {index.dtype}.")
-        if index.min() < 0 or index.max() >= len(self):
-            raise InputError(
-                f"image {index.max() if index.min() >= 0 else index.min()} is not in {self.name}, which has {len(self)}."
-            )
+        outside = index[(index < 0) | (index >= len(self))]
+        if len(outside):
+            raise InputError(f"{self.name} has no image {outside[0]}; its {len(self)} images are numbered from 0.")
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def first(self, n: int) -> ImageSet:
@@ -136,7 +135,7 @@ def _collect(data: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     odd = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
     if odd is not None:
         raise InputError(
-            f"image {odd} has shape {images[odd].shape}, image 0 {images[0].shape}; resize or crop all to one size first."
+            f"image {odd} has shape {images[odd].shape}, image 0 {images[0].shape}; bring all to one size first."
         )
     return np.stack(images), np.asarray([_array(label) for _, label in pairs])
 
@@ -165,7 +164,10 @@ def _float_sentence(images: NDArray[Any]) -> str:
         )
     low, high = float(images.min(initial=0)), float(images.max(initial=0))
     if low >= 0 and high <= 1:
-        return f"images are {images.dtype} in [0, 1], but pixels are bytes here; leave out ToTensor, or pass (images * 255).round() as uint8."
+        return (
+            f"images are {images.dtype} in [0, 1], but pixels are bytes here; "
+            "leave out ToTensor, or pass (images * 255).round() as uint8."
+        )
     if low >= 0 and high <= 255:
         return f"images are {images.dtype} in [{low:g}, {high:g}]; if these are pixels, pass images.round() as uint8."
     return (
@@ -202,7 +204,7 @@ def _check_labels(labels: Any, images: int, classes: tuple[str, ...]) -> None:
     wrong = labels[(labels < 0) | (labels >= len(classes))]
     if len(wrong):
         raise InputError(
-            f"label {wrong[0]} is outside [0, {len(classes)}); number the {len(classes)} classes from 0, or name them all."
+            f"label {wrong[0]} is outside [0, {len(classes)}); number the classes from 0, or name them all."
         )
 
 

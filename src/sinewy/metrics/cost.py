@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sinewy.errors import InputError
-from sinewy.prunable import PRUNABLE_TYPES, unwrap
+from sinewy.layers import PRUNABLE_TYPES, unwrap
 from sinewy.records import Cost
 
 aten = torch.ops.aten
@@ -69,11 +69,11 @@ def layer_flops(model: nn.Module, example: Tensor) -> dict[str, float]:
     return counter.flops
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the FLOPs of each operation under the weight whose memory it reads, else under the layer that runs it."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops: dict[str, float] = {}
         self._names = {_memory(p): name for name, p in reversed(list(model.named_parameters()))}
         self._running: list[str] = []
@@ -125,7 +125,5 @@ def _densities(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, float
     for name, mask in masks.items():
         if name not in parameters or parameters[name].shape != mask.shape:
             wanted = tuple(parameters[name].shape) if name in parameters else "no such parameter"
-            raise InputError(
-                f"the mask '{name}' has shape {tuple(mask.shape)}, the model has {wanted}; pass the masks of this model."
-            )
+            raise InputError(f"mask '{name}' has shape {tuple(mask.shape)}, the model {wanted}; pass its own masks.")
     return {name: float(mask.count_nonzero()) / mask.numel() for name, mask in masks.items()}

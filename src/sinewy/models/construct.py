@@ -30,7 +30,7 @@ def build(name: str, *, classes: int, seed: int = 0, image_size: int = 32, **opt
     make = {"timm": _timm, "torchvision": _torchvision}.get(library, _ours) if rest else _ours
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the accelerators too.
-        torch.random.default_generator.manual_seed(derive("model", name, seed))
+        torch.default_generator.manual_seed(derive("model", name, seed))
         model = make(name, classes, image_size, options)
     if not isinstance(model, nn.Module):
         raise InputError(f"model '{name}' returned {type(model).__name__}; return a torch.nn.Module.")

@@ -23,7 +23,7 @@ from sinewy.families import resolve
 from sinewy.masks import Masks
 from sinewy.metrics.cost import measure_cost
 from sinewy.outcomes import Condition, Outcomes
-from sinewy.prunable import prunable
+from sinewy.layers import prunable
 from sinewy.records import RunRecord, StudyRecord
 from sinewy.report import answer, write_report
 from sinewy.report.text import results_table

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
-from sinewy.prunable import unwrap
+from sinewy.layers import unwrap
 
 
 def freeze(model: nn.Module, device: str | torch.device = "cpu") -> nn.Module:

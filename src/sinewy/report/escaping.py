@@ -23,10 +23,10 @@ def readable(text: object) -> str:
 
 
 def figure_text(text: object, longest: int = LONGEST) -> str:
-    """Return `text` shortened and escaped for Plotly, whose labels and hovers read a subset of HTML."""
+    """Return `text` shortened in its middle and escaped for Plotly, whose labels and hovers read a subset of HTML."""
     short = readable(text).replace("\n", " ")
     if len(short) > longest:
-        short = short[: longest - 1] + "…"
+        short = f"{short[: longest // 2]}…{short[longest // 2 + 1 - longest :]}"
     return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -16,6 +16,7 @@ from sinewy.report.numbers import points, share
 from sinewy.report.style import GAINS
 
 PER_ROW = 4
+ROW_GAP = 84
 HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}, severity %{x}<br>relative gain %{customdata[2]}"
     "<br>difference %{customdata[3]}<br>%{customdata[4]}<extra></extra>"
@@ -70,14 +71,14 @@ def _grid(methods: Sequence[str], kinds: int) -> go.Figure:
     rows, columns = -(-len(methods) // PER_ROW), min(PER_ROW, len(methods))
     titles = [f"<b>{figure_text(method, 24)}</b>" for method in methods]
     height = 19 * kinds + 12
-    total = rows * height + (rows - 1) * 62 + 98
+    total = rows * height + (rows - 1) * ROW_GAP + 98
     plot = make_subplots(
         rows=rows,
         cols=columns,
         subplot_titles=titles,
         shared_yaxes=True,
         horizontal_spacing=0.02,
-        vertical_spacing=62 / (total - 98) if rows > 1 else 0,
+        vertical_spacing=ROW_GAP / (total - 98) if rows > 1 else 0,
     )
     dress(plot, height=total)
     plot.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 48})

@@ -15,5 +15,11 @@ for (const button of document.querySelectorAll("[data-group]")) {
     Plotly.restyle(element, { visible: !shown }, traces);
   });
 }
-window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
+const PAPER = 700; // A4 less its margins, in CSS pixels
+const resize = (size) => document.querySelectorAll("[data-figure]").forEach((element) => Plotly.relayout(element, size));
+window.addEventListener("beforeprint", () => {
+  document.querySelectorAll("details").forEach((part) => (part.open = true));
+  resize({ width: PAPER });
+});
+window.addEventListener("afterprint", () => resize({ width: null, autosize: true }));
 Promise.all(drawings).then(() => document.documentElement.setAttribute("data-drawn", String(drawings.length)));

@@ -64,7 +64,7 @@ def summary(study: StudyRecord, panel: Panel | None = None) -> dict[str, Any]:
         panel, reason = compare(study)
     document = {
         "title": study.title,
-        "answer": answer(study, panel) if panel else f"No answer yet: {reason}",
+        "answer": answer(study, panel),
         "reference": study.reference,
         "partial": study.partial,
         "warnings": warnings(study),
@@ -87,7 +87,7 @@ def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
     page: str = _template().render(
         study=study,
         version=__version__,
-        answer=answer(study, panel) if panel else f"No answer yet: {reason}",
+        answer=answer(study, panel),
         warnings=warnings(study),
         notes=panel.notes if panel else [reason],
         sections=sections,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sinewy.analysis import Estimate, Panel
@@ -40,15 +41,10 @@ def answer(study: StudyRecord, panel: Panel | None = None) -> str:
 def warnings(study: StudyRecord) -> list[str]:
     """Return what a reader must know before any number: that the study is partial, and how many runs are missing."""
     found = [f"PARTIAL: {study.partial}"] if study.partial else []
-    states: dict[str, int] = {}
-    for run in study.runs:
-        if run.state != "done":
-            states[run.state] = states.get(run.state, 0) + 1
-    total = len(study.runs)
-    found += [
-        f"{count} of {total} runs {'is' if count == 1 else 'are'} {state}; see section 8."
-        for state, count in states.items()
-    ]
+    states = Counter(run.state for run in study.runs if run.state != "done")
+    for state, count in states.items():
+        what = "failed" if state == "failed" else f"not finished ({state})"
+        found.append(f"{count} of {len(study.runs)} runs {what}; see section 8.")
     return found
 
 

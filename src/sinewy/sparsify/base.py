@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sinewy.allocation import allocate, check_sparsity, counts
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.masks import Masks
-from sinewy.prunable import Pattern, prunable
+from sinewy.layers import Pattern, prunable
 from sinewy.sparsify import optimizer_state
 from sinewy.sparsify.hooks import StepHooks
 from sinewy.sparsify.layer import SparseLayer, make_layer

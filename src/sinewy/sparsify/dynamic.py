@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sinewy.errors import InputError
 from sinewy.families import resolve
-from sinewy.prunable import Pattern
+from sinewy.layers import Pattern
 from sinewy.schedules import DROP_SCHEDULES, Schedule
 from sinewy.select import largest, random_free
 from sinewy.sparsify.base import Sparsifier
