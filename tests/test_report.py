@@ -282,6 +282,15 @@ def test_gain_maps_are_ordered_centred_and_marked(panel, page):
     assert by_frequency(["a", "b", "c"], {"c": 0.9, "a": 0.1}) == ["c", "a", "b"]
 
 
+def test_error_bars_reach_the_ends_of_the_interval(panel, page):
+    estimate = panel.difference("SET 90 %", None, 4)
+    lower = [t for t in figures(page)["severity"]["data"] if t["yaxis"] == "y2" and t["customdata"][0][0] == "SET 90 %"]
+    bars = lower[0]["error_y"]
+    assert lower[0]["y"][4] == pytest.approx(100 * estimate.value)
+    assert lower[0]["y"][4] + bars["array"][4] == pytest.approx(100 * estimate.high)
+    assert lower[0]["y"][4] - bars["arrayminus"][4] == pytest.approx(100 * estimate.low)
+
+
 def test_methods_are_told_apart_by_more_than_colour():
     names = ["dense", *(f"{m} {p} %" for m in ("SET", "RigL", "MEST", "GraNet") for p in (30, 50, 70))]
     drawn = styles(names, "dense")
@@ -472,7 +481,9 @@ def test_every_figure_draws_and_nothing_is_fetched(browser, study, panel, tmp_pa
     }
     assert all(marks > 0 for _, marks in drawn)
     assert browser.get_log("browser") == []
-    buttons = browser.execute_script("return [...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title.toLowerCase())")
+    buttons = browser.execute_script(
+        "return [...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title.toLowerCase())"
+    )
     assert set(buttons) == {"zoom", "pan", "reset axes", "download plot as a png"}
     shot = tmp_path / "report.png"
     assert browser.save_screenshot(str(shot))
