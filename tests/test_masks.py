@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
@@ -163,10 +164,15 @@ class TestModelFile:
         path.write_bytes(whole)
         tensors = load_file(path)
         tensors["sinewy.mask.0.weight"] = tensors["sinewy.mask.0.weight"] ^ 1
-        metadata = {"masks": masks.hash, "counts": '{"0.weight": 1, "4.weight": 2}', "about": "{}"}
-        save_file(tensors, path, metadata)
+        header = {"masks": masks.hash, "counts": masks.counts}
+        save_file(tensors, path, {"sinewy": json.dumps(header)})
         with pytest.raises(sw.CorruptFileError, match="do not hold the number of weights"):
             sw.load_model(path, model)
+
+    def test_equal_models_are_equal_files(self, tmp_path):
+        for name in ("a", "b"):
+            sw.save_model(tmp_path / name, small_model(), about={"x": 1, "y": 2})
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
     def test_another_architecture(self, tmp_path):
         sw.save_model(tmp_path / "m", small_model())

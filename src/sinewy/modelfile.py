@@ -39,8 +39,9 @@ def save_model(
     masks.check(model)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in unwrap(model).state_dict().items()}
     tensors |= {MASK_PREFIX + name: bits for name, bits in masks.pack().items()}
-    metadata = {"about": json.dumps(dict(about or {})), "masks": masks.hash, "counts": json.dumps(masks.counts)}
-    write_bytes(Path(path), save(tensors, metadata))
+    # one entry, since safetensors writes several in no fixed order, and equal models shall be equal files
+    header = {"about": dict(about or {}), "masks": masks.hash, "counts": masks.counts}
+    write_bytes(Path(path), save(tensors, {"sinewy": json.dumps(header)}))
 
 
 def read_model(path: Path | str) -> ModelFile:
@@ -53,19 +54,19 @@ def read_model(path: Path | str) -> ModelFile:
         raise InputError(f"there is no model file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get("sinewy", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        about, counts = json.loads(metadata.get("about", "{}")), json.loads(metadata.get("counts", "{}"))
     except (SafetensorError, ValueError) as error:
         raise CorruptFileError(f"{path} is not a whole safetensors file ({error}).") from error
+    counts = header.get("counts", {})
     packed = {name.removeprefix(MASK_PREFIX): value for name, value in tensors.items() if name.startswith(MASK_PREFIX)}
     weights = {name: value for name, value in tensors.items() if not name.startswith(MASK_PREFIX)}
     if not packed.keys() <= weights.keys() or packed.keys() != counts.keys():
         raise CorruptFileError(f"{path}: its masks and its weights are not of the same model.")
     masks = Masks.unpack(packed, {name: weights[name].shape for name in packed})
-    if masks.counts != counts or (packed and masks.hash != metadata["masks"]):
+    if masks.counts != counts or (packed and masks.hash != header["masks"]):
         raise CorruptFileError(f"{path}: its masks do not hold the number of weights that was saved.")
-    return ModelFile(weights, masks, about)
+    return ModelFile(weights, masks, header.get("about", {}))
 
 
 def load_model(path: Path | str, model: nn.Module) -> Masks:

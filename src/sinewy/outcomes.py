@@ -64,7 +64,8 @@ def save_outcomes(path: Path, by_severity: Mapping[int, Outcomes], metadata: Map
     severities = sorted(by_severity)
     arrays = {c: np.stack([getattr(by_severity[s], c) for s in severities]) for c in COLUMNS}
     with replacing(path) as temporary:
-        save_file(arrays, temporary, {"severities": json.dumps(severities), "about": json.dumps(dict(metadata))})
+        # one entry, since safetensors writes several in no fixed order, and equal outcomes shall be equal files
+        save_file(arrays, temporary, {"sinewy": json.dumps({"severities": severities, "about": dict(metadata)})})
 
 
 def load_outcomes(path: Path) -> tuple[dict[int, Outcomes], dict[str, Any]]:
@@ -76,9 +77,9 @@ def load_outcomes(path: Path) -> tuple[dict[int, Outcomes], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            header = json.loads(file.metadata()["sinewy"])
             arrays = {column: file.get_tensor(column) for column in COLUMNS}
-        severities, about = json.loads(metadata["severities"]), json.loads(metadata["about"])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        severities, about = header["severities"], header["about"]
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise CorruptFileError(f"{path} is not a whole outcomes file ({error}); delete it and run the same command again.") from error
     return {s: Outcomes(**{c: arrays[c][i] for c in COLUMNS}) for i, s in enumerate(severities)}, about

@@ -12,7 +12,7 @@ from sinewy import __version__
 from sinewy.cli import auditing, looking, studies
 from sinewy.errors import InputError
 
-DONE, SOME_FAILED, IMPOSSIBLE, INTERRUPTED = 0, 1, 2, 130
+DONE, IMPOSSIBLE = 0, 2
 
 app = typer.Typer(
     name="sinewy",
@@ -58,9 +58,6 @@ def main() -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(IMPOSSIBLE)
-    except KeyboardInterrupt:
-        print("interrupted: what was done is saved; the same command continues.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)

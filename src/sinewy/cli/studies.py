@@ -25,6 +25,9 @@ Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Worker pr
 Root = Annotated[str | None, typer.Option("--root", help="Folder of the data files; default: $SINEWY_DATA or ~/.cache/sinewy.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda where there is one.")]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 QUICK = ("grid.seed=[0, 1]", "train.epochs=8")
 """What `demo --quick` changes in any demo recipe."""
 
@@ -116,6 +119,9 @@ def _run(
     try:
         with StudyProgress(labels) as progress:
             store = run_study(recipe, folder, engine, command=typed_command(), on_event=progress)
+    except KeyboardInterrupt:
+        say(f"interrupted; what was done is saved, and the same command continues:\n  {typed_command()}")
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         engine.close()
     study = _show(store, None, as_json=as_json)

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-ON_THE_EDGE = 1e-6
-"""Added before truncation to grey levels, so that a sum that is exactly a whole number is not cut one level short."""
+ON_THE_EDGE = 1e-9
+"""Added to float64 grey levels before truncation, so that a sum that is exactly a whole number is not cut short."""
 
 
 def to_uint8(levels: Tensor) -> Tensor:
