@@ -99,7 +99,7 @@ def imagecorruptions() -> Any:
 def _put_back_old_names() -> None:
     import scipy.ndimage
 
-    np.float_ = np.float64
+    vars(np)["float_"] = np.float64
     if importlib.util.find_spec("pkg_resources") is None:
         sys.modules["pkg_resources"] = _module("pkg_resources", resource_filename=_resource_filename)
     old = "scipy.ndimage.interpolation"

@@ -32,7 +32,7 @@ def allocate(model, sparsity, how="erk", **options):
     [
         ("erk", 0.5, {"a": 0.0, "b": 0.31, "c": 0.655}),
         ("er", 0.5, {"a": 0.21, "b": 0.47, "c": 0.56}),
-        # 14.8 weights for raw densities 6/8, 9/18, 12/48; the published code keeps 16, one more per tensor, by rounding zeros down
+        # 14.8 weights for raw densities 6/8, 9/18, 12/48; the published code keeps 16, since it rounds zeros down
         ("erk", 0.8, {"a": 0.589, "b": 0.726, "c": 0.863}),
         ("uniform", 0.7, {"a": 0.7, "b": 0.7, "c": 0.7}),
     ],
@@ -51,7 +51,12 @@ def test_resnet50_erk_as_published_by_rigl():
     torchvision = pytest.importorskip("torchvision")
     model = torchvision.models.resnet50()
     expected = {
-        0.8: {"conv1.weight": 0.1428, "layer1.0.conv2.weight": 0.6381, "layer4.1.conv1.weight": 0.7567, "fc.weight": 0.8518},
+        0.8: {
+            "conv1.weight": 0.1428,
+            "layer1.0.conv2.weight": 0.6381,
+            "layer4.1.conv1.weight": 0.7567,
+            "fc.weight": 0.8518,
+        },
         0.9: {"conv1.weight": 0.58, "layer1.0.conv1.weight": 0.0, "layer3.1.conv2.weight": 0.9572, "fc.weight": 0.9274},
         0.95: {"conv1.weight": 0.7902, "layer2.1.conv2.weight": 0.9567, "fc.weight": 0.9637},
     }
@@ -86,7 +91,9 @@ def test_dense_tensors_stay_dense_within_the_budget():
 
 def test_an_unreachable_sparsity_says_the_largest_feasible():
     model = Shapes(a=(10, 10), b=(10, 10))
-    with pytest.raises(sw.InputError, match=r"sparsity 0\.6 cannot be reached \(a stay dense\); the largest that can is 0\.495"):
+    with pytest.raises(
+        sw.InputError, match=r"sparsity 0\.6 cannot be reached \(a stay dense\); the largest that can is 0\.495"
+    ):
         allocate(model, 0.6, dense=["a"])
     with pytest.raises(sw.InputError, match=r"largest that can is 0\.99"):
         allocate(model, 0.999)

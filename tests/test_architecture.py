@@ -29,8 +29,31 @@ LEVELS = (
 
 SIDEWAYS = {("modelfile", "masks"), ("records", "outcomes")}
 
-NO_TORCH = ("errors", "families", "files", "seeds", "outcomes", "records", "recipe", "analysis", "report", "cli", "environment")
-NO_TORCH_MODULES = ("runs.store", "runs.study", "runs.local", "runs.reading", "sparsify", "models", "data", "shifts", "probes", "runs")
+NO_TORCH = (
+    "errors",
+    "families",
+    "files",
+    "seeds",
+    "outcomes",
+    "records",
+    "recipe",
+    "analysis",
+    "report",
+    "cli",
+    "environment",
+)
+NO_TORCH_MODULES = (
+    "runs.store",
+    "runs.study",
+    "runs.local",
+    "runs.reading",
+    "sparsify",
+    "models",
+    "data",
+    "shifts",
+    "probes",
+    "runs",
+)
 
 
 def level(room: str) -> int:

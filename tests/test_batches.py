@@ -58,6 +58,10 @@ def test_every_image_is_seen_once_and_the_order_is_of_seed_and_epoch():
     assert order() != list(range(50))
 
 
+def test_the_order_never_changes_between_versions():
+    assert epoch(numbered(8), batch=8, seed=3, epoch=2)[0][1].tolist() == [5, 6, 3, 2, 0, 7, 1, 4]
+
+
 @pytest.mark.parametrize("augment", ["none", "crop", "crop-flip"])
 @pytest.mark.parametrize("start", [0, 1, 3])
 def test_a_resumed_epoch_sees_the_same_bytes(augment, start):

@@ -1,4 +1,5 @@
-"""The command line as real processes: results on stdout, progress on stderr, exit codes, and studies that survive a kill."""
+"""The command line as real processes: results on stdout, progress on stderr, exit codes, and studies that survive a
+kill."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def test_a_study_on_disk(study):
     cells = list((study / "cells").iterdir())
     assert len(cells) == 4
     for cell in cells:
-        assert {"cell.json", "training.json", "model.safetensors", "environment.json", "outcomes"} <= {f.name for f in cell.iterdir()}
+        assert {"cell.json", "training.json", "model.safetensors", "environment.json", "outcomes"} <= {
+            f.name for f in cell.iterdir()
+        }
         assert not (cell / "checkpoint.pt").exists()
         assert len(list(cell.glob("outcomes/*/*.safetensors"))) == 3
     assert (study / "report.html").stat().st_size > 1e6
@@ -95,7 +98,15 @@ def test_the_audit_of_a_cell_agrees_with_the_study(study, tmp_path):
     """One model measured twice, in the study and alone: the same bytes, so the same number."""
     states = json.loads(sinewy("status", str(study), "--json").stdout)["cells"]
     cell = next(c["id"] for c in states if c["method"] == "dense" and c["seed"] == 0)
-    words = ("audit", str(study / "cells" / cell), "--kinds", "gaussian_noise", "--out", str(tmp_path / "a.html"), "--json")
+    words = (
+        "audit",
+        str(study / "cells" / cell),
+        "--kinds",
+        "gaussian_noise",
+        "--out",
+        str(tmp_path / "a.html"),
+        "--json",
+    )
     alone = json.loads(sinewy(*words).stdout)["table"][0]
     from sinewy.outcomes import load_outcomes
 
@@ -110,7 +121,9 @@ def test_kill_9_and_the_same_command(study, tmp_path):
     """Parent and workers are killed in the middle; the same command ends in the same bits as the undisturbed study."""
     folder = tmp_path / "killed"
     for wait_for in ("cells/*/lock", "cells/*/model.safetensors"):
-        process = subprocess.Popen(command("run", "demo", *SMALL, "--out", str(folder)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command("run", "demo", *SMALL, "--out", str(folder)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
         while not list(folder.glob(wait_for)) and process.poll() is None:
             time.sleep(0.01)
         workers = children(process.pid)
@@ -130,7 +143,11 @@ def children(pid: int) -> list[int]:
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
-    process = subprocess.Popen(command("run", "demo", *SMALL, "--out", str(tmp_path / "s")), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command("run", "demo", *SMALL, "--out", str(tmp_path / "s")),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     while not (tmp_path / "s" / "cells").exists():
         time.sleep(0.02)
     workers = children(process.pid)
@@ -145,7 +162,12 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
 
 def test_a_killed_worker_fails_its_cell_only_and_the_next_run_mends_it(tmp_path):
     folder = tmp_path / "s"
-    process = subprocess.Popen(command("run", "demo", *SMALL, "--out", str(folder)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command("run", "demo", *SMALL, "--out", str(folder)),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     while not list(folder.glob("cells/*/lock")):
         time.sleep(0.01)
     os.kill(children(process.pid)[0], signal.SIGKILL)
@@ -185,7 +207,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
         (["audit", "nowhere", "--data", "digits"], "unknown model 'nowhere'"),
         (["audit", "resnet20"], "name the data: --data cifar10"),
         (["audit", "convnet", "--data", "digits", "--kinds", "fogg"], "unknown corruption 'fogg'. Did you mean 'fog'"),
-        (["audit", "convnet", "--data", "digits", "--probes", "corupt"], "unknown probe 'corupt'. Did you mean 'corruption'"),
+        (
+            ["audit", "convnet", "--data", "digits", "--probes", "corupt"],
+            "unknown probe 'corupt'. Did you mean 'corruption'",
+        ),
         (["list", "modles"], "unknown family 'modles'. Did you mean 'models'"),
     ],
 )
@@ -239,7 +264,10 @@ def test_doctor_and_list():
 
 
 def test_help_and_import_load_no_torch():
-    code = "import sys; sys.argv = ['sinewy', '--help']\nfrom sinewy.cli import main\ntry:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    code = (
+        "import sys; sys.argv = ['sinewy', '--help']\nfrom sinewy.cli import main\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "audit" in done.stdout

@@ -1,4 +1,4 @@
-"""FLOPs: worked by hand, the papers' and torchvision's numbers, torch's own counter, and that counting changes nothing."""
+"""FLOPs: worked by hand, the numbers of papers and torchvision, torch's own counter; counting changes nothing."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_torchvision_resnet50():
 
 
 def test_vgg16_of_paper_001_at_density_0_3():
-    # uniform, but first convolution and linear layers dense: 1.92e8 in its Table 5, which counts batch norm too
+    # uniform, but first convolution and linear layers dense; its Table 5 says 1.92e8, batch norm counted
     model = build("vgg16", classes=10)
     convolutions = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)][1:]
     masks = {}

@@ -10,18 +10,18 @@ import threading
 
 import numpy as np
 import pytest
-from test_data import idx_bytes, write_cifar
 
 from sinewy.data import cifar, download, idx, load, present
 from sinewy.data.download import fetch
 from sinewy.errors import CorruptFileError, InputError
+from test_data import idx_bytes, write_cifar
 
 CONTENT = bytes(range(256)) * 5000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: N802 - the name http.server looks for
+    def do_GET(self):
         self.server.asked.append(self.path)
         if self.path == "/moved":
             return self.reply(302, b"", Location="/good")
@@ -52,7 +52,7 @@ def server(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.files, server.asked = {"/good": CONTENT, "/bad": b"tampered"}, []
         server.base = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()
@@ -99,15 +99,14 @@ def test_no_network(tmp_path, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/x"
-        with pytest.raises(InputError, match="no connection.*refused.*check the network"):
+        with pytest.raises(InputError, match=r"no connection.*refused.*check the network"):
             fetch(url, tmp_path / "x", MD5)
 
 
 def test_a_server_that_says_nothing_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(InputError, match="timed out"):
-            fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/x", tmp_path / "x", MD5)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(InputError, match="timed out"):
+        fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/x", tmp_path / "x", MD5)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/x", "x"])
@@ -118,7 +117,7 @@ def test_other_schemes_are_refused(tmp_path, url):
 
 def test_unwritable_folder(server, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InputError, match="cannot write.*file/x"):
+    with pytest.raises(InputError, match=r"cannot write.*file/x"):
         fetch(f"{server.base}/good", tmp_path / "file/x", MD5)
 
 
@@ -126,7 +125,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing_behind(server, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, before[1]))
-        with pytest.raises(InputError, match="cannot write.*untouched"):
+        with pytest.raises(InputError, match=r"cannot write.*untouched"):
             fetch(f"{server.base}/good", tmp_path / "x", MD5)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

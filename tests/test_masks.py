@@ -133,7 +133,9 @@ class TestModelFile:
         loaded = sw.load_model(tmp_path / "m.safetensors", other)
         assert loaded.hash == masks.hash
         assert list(loaded) == list(masks)
-        assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+        )
         assert set(model.state_dict()) <= set(load_file(tmp_path / "m.safetensors"))
         assert sw.read_model(tmp_path / "m.safetensors").about == {"note": "é"}
 

@@ -10,8 +10,8 @@ from torch import nn
 from sinewy.data import load
 from sinewy.data.batches import batches, count, ordered
 from sinewy.errors import InputError, MissingExtraError
+from sinewy.layers import prunable
 from sinewy.models import MODELS, build
-from sinewy.prunable import prunable
 
 SMALL = [name for name in MODELS if name not in {"resnet110", "vgg13", "vgg19", "resnet34"}]
 
@@ -102,7 +102,7 @@ def test_functions_of_the_users(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("resnet21", {}, "Did you mean 'resnet20'"),
+        ("convent", {}, "Did you mean 'convnet'"),
         ("convnet", {"depth": 3}, "depth.*it takes: classes"),
         ("convnet", {"classes": 0}, "at least 1"),
         ("resnet18", {"width": 0}, "width=0"),

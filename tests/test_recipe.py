@@ -16,7 +16,12 @@ def cell(**changes) -> CellSpec:
 
 def test_a_cell_is_named_by_what_it_means():
     assert cell().id == cell(train={"epochs": 160}, sparsifier="dense").id  # spelling out a default changes nothing
-    ids = {cell().id, cell(seed=1).id, cell(train={"lr": 0.2}).id, cell(sparsifier={"name": "rigl", "sparsity": 0.5}).id}
+    ids = {
+        cell().id,
+        cell(seed=1).id,
+        cell(train={"lr": 0.2}).id,
+        cell(sparsifier={"name": "rigl", "sparsity": 0.5}).id,
+    }
     assert len(ids) == 4
     assert all(len(name) == 12 and int(name, 16) >= 0 for name in ids)
 
@@ -38,7 +43,12 @@ def test_dense_ignores_sparsity_so_a_grid_has_it_once():
 def test_every_sparse_cell_has_its_dense_reference():
     grid = {"sparsifier": [{"name": "rigl", "sparsity": 0.9}], "train.lr": [0.1, 0.2]}
     cells = parse(Recipe, BASE | {"grid": grid}, "test").cells()
-    assert [(c.sparsifier.name, c.train.lr) for c in cells] == [("dense", 0.1), ("dense", 0.2), ("rigl", 0.1), ("rigl", 0.2)]
+    assert [(c.sparsifier.name, c.train.lr) for c in cells] == [
+        ("dense", 0.1),
+        ("dense", 0.2),
+        ("rigl", 0.1),
+        ("rigl", 0.2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +57,10 @@ def test_every_sparse_cell_has_its_dense_reference():
         ({"sparsifer": "rigl"}, "test: unknown field 'sparsifer'. Did you mean 'sparsifier'"),
         ({"train": {"epoch": 3}}, "test: unknown field 'epoch'. Did you mean 'epochs'"),
         ({"sparsifier": "rigel"}, "sparsifier: unknown sparsifier 'rigel'. Did you mean 'rigl'"),
-        ({"sparsifier": {"name": "rigl", "sparsity": 1.0}}, "sparsifier.sparsity: input should be less than 1; got 1.0"),
+        (
+            {"sparsifier": {"name": "rigl", "sparsity": 1.0}},
+            "sparsifier.sparsity: input should be less than 1; got 1.0",
+        ),
         ({"model": "resnet2"}, "unknown model 'resnet2'. Did you mean"),
         ({"data": "cifar11"}, "unknown data set 'cifar11'. Did you mean 'cifar10'"),
         ({"audit": {"kinds": ["fogg"]}}, "unknown corruption 'fogg'. Did you mean 'fog'"),

@@ -38,7 +38,7 @@ class Given:
 
 
 def pictures(preset: str) -> Tensor:
-    """Return uint8 (N, 3, side, side): gradients, noise of several scales, and flat patches of black, white and grey."""
+    """Return uint8 (N, 3, side, side): gradients, noise of two scales, flat patches of black, white and grey."""
     side, count = PRESETS[preset], 1 if preset == "imagenet" else 3
     generator = np.random.default_rng(7)
     smooth = [ndimage.gaussian_filter(generator.normal(size=(count, 3, side, side)), (0, 0, s, s)) * s for s in (1, 4)]
@@ -185,7 +185,7 @@ def test_defocus_blur_brightens_where_the_disk_touches_its_grid(severity: int, t
 
 
 def move_one_by_one(pixels: Image, moves: NDArray[np.int64], reach: int) -> Image:
-    """The definition of one glass pass on (H, W, channels): last pixel to first, each copies another's current colour."""
+    """One glass pass on (H, W, channels) as defined: last pixel to first, each copies another's current colour."""
     height, width = pixels.shape[:2]
     pixels = pixels.copy()
     for h in range(height - reach, reach, -1):

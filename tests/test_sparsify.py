@@ -19,7 +19,8 @@ from sinewy.sparsify.optimizer_state import per_weight_buffers, start_value
 
 
 class Trailing(torch.optim.Optimizer):
-    """A third-party kind of optimizer: a slow copy of the weights, a running gradient size, and noise on every weight."""
+    """A third-party kind of optimizer: a slow copy of the weights, a running gradient size, and noise on every
+    weight."""
 
     def __init__(self, parameters, lr):
         super().__init__(parameters, {"lr": lr})
@@ -71,7 +72,13 @@ def small_model(seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(
-            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 16), nn.ReLU(), nn.Linear(16, 4)
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(8 * 16, 16),
+            nn.ReLU(),
+            nn.Linear(16, 4),
         )
     return model.to(memory_format=torch.channels_last)
 
@@ -100,7 +107,9 @@ def train(model, optimizer, steps, after=lambda step: None) -> None:
         after(step)
 
 
-def assert_invariants(sparse: sw.Sparsifier, model: nn.Module, optimizer: torch.optim.Optimizer, counts: dict[str, int]) -> None:
+def assert_invariants(
+    sparse: sw.Sparsifier, model: nn.Module, optimizer: torch.optim.Optimizer, counts: dict[str, int]
+) -> None:
     assert sparse.masks.counts == counts
     sparse.masks.check(model)
     for name, layer in sparse._layers.items():
@@ -181,7 +190,8 @@ def test_an_update_after_the_step_when_asked():
 
 
 @pytest.mark.parametrize(
-    ("begin", "until", "every", "expected"), [(1, 4, 2, [1, 3]), (None, 10, 4, [4, 8]), (3, 7, 2, [3, 5, 7]), (5, 5, 9, [5])]
+    ("begin", "until", "every", "expected"),
+    [(1, 4, 2, [1, 3]), (None, 10, 4, [4, 8]), (3, 7, 2, [3, 5, 7]), (5, 5, 9, [5])],
 )
 def test_updates_fall_on_begin_to_last_inclusive(begin, until, every, expected):
     sparse = sw.RigL(0.5, begin=begin, until=until, every=every)

@@ -93,14 +93,23 @@ def test_same_seed_same_bits_and_the_callers_random_numbers_are_left_alone(data)
     assert bits(first.model) == bits(again.model) != bits(other.model)
 
 
-@pytest.mark.parametrize("extra", [{}, {"optimizer": "adamw", "lr": 0.01}, {"ema": 0.9}, {"clip": 0.5, "nesterov": True}], ids=str)
+@pytest.mark.parametrize(
+    "extra", [{}, {"optimizer": "adamw", "lr": 0.01}, {"ema": 0.9}, {"clip": 0.5, "nesterov": True}], ids=str
+)
 @pytest.mark.parametrize("stop_after", [3, 8, 21])
 def test_stop_and_go_on_is_bit_equal(data, tmp_path, extra, stop_after):
     options = OPTIONS | extra
     whole = sw.fit(network(), data, sw.RigL(0.7, every=5), **options)
     asked = iter(range(1000))
     with pytest.raises(Interrupted):
-        sw.fit(network(), data, sw.RigL(0.7, every=5), folder=tmp_path, should_stop=lambda: next(asked) == stop_after, **options)
+        sw.fit(
+            network(),
+            data,
+            sw.RigL(0.7, every=5),
+            folder=tmp_path,
+            should_stop=lambda: next(asked) == stop_after,
+            **options,
+        )
     resumed = sw.fit(network(), data, sw.RigL(0.7, every=5), folder=tmp_path, **options)
     assert bits(resumed.model) == bits(whole.model)
     assert resumed.masks.hash == whole.masks.hash

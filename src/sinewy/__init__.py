@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from sinewy import analysis, data, models, shifts
     from sinewy.allocation import allocate
     from sinewy.errors import CorruptFileError, InputError, MissingExtraError
+    from sinewy.layers import prunable
     from sinewy.masks import Masks
     from sinewy.modelfile import load_model, read_model, save_model
     from sinewy.outcomes import Outcomes
     from sinewy.probes.audit import Audit, audit
-    from sinewy.layers import prunable
     from sinewy.sparsify.base import Sparsifier
     from sinewy.sparsify.dynamic import SET, DynamicSparsifier, RigL
     from sinewy.sparsify.static import Dense, Static

@@ -36,11 +36,11 @@ def allocate(
 ) -> dict[str, float]:
     """Return the sparsity of each prunable tensor, by parameter name, such that `sparsity` holds over all of them.
 
-    `sparsity` is in [0, 1). `how` is "uniform", "er", "erk" (Evci et al. 2020, with the iterative clamp), "global" (by global
-    weight magnitude), or "package.module:function" of (parameters, densities wanted). Tensors matching a `dense` pattern keep
-    all their weights and count in the total; `include` and `exclude` (see `prunable`) decide what counts at all. The values are
-    exact shares before rounding; `counts` makes integers of them. Raises InputError if the sparsity cannot be reached, with the
-    largest one that can.
+    `sparsity` is in [0, 1). `how` is "uniform", "er", "erk" (Evci et al. 2020, with the iterative clamp), "global" (by
+    global weight magnitude), or "package.module:function" of (parameters, densities wanted). Tensors matching a `dense`
+    pattern keep all their weights and count in the total; `include` and `exclude` (see `prunable`) decide what counts
+    at all. The values are exact shares before rounding; `counts` makes integers of them. Raises InputError if the
+    sparsity cannot be reached, with the largest one that can.
     """
     parameters = prunable(model, include=include, exclude=exclude)
     check_sparsity(sparsity)
@@ -70,17 +70,22 @@ def uniform(parameters: Mapping[str, Tensor], density: float) -> dict[str, float
 
 
 def erk(parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Return Erdos-Renyi-kernel densities: proportional to sum(shape) / prod(shape), all dimensions counted (RigL, Evci 2020)."""
+    """Return Erdos-Renyi-kernel densities: proportional to sum(shape) / prod(shape), all dimensions counted (RigL, Evci
+    2020)."""
     return _scaled({name: sum(p.shape) / math.prod(p.shape) for name, p in parameters.items()}, parameters, density)
 
 
 def er(parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Return Erdos-Renyi densities: proportional to (n_in + n_out) / (n_in * n_out), kernel dimensions ignored (SET, Mocanu 2018)."""
-    return _scaled({name: sum(p.shape[:2]) / math.prod(p.shape[:2]) for name, p in parameters.items()}, parameters, density)
+    """Return Erdos-Renyi densities: proportional to (n_in + n_out) / (n_in * n_out), kernel dimensions ignored (SET,
+    Mocanu 2018)."""
+    return _scaled(
+        {name: sum(p.shape[:2]) / math.prod(p.shape[:2]) for name, p in parameters.items()}, parameters, density
+    )
 
 
 def global_magnitude(parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Return the densities that ranking all weights together by magnitude gives; ties go to the earlier tensor and index."""
+    """Return the densities that ranking all weights together by magnitude gives; ties go to the earlier tensor and
+    index."""
     sizes = [p.numel() for p in parameters.values()]
     magnitudes = torch.cat([p.detach().abs().reshape(-1).float() for p in parameters.values()])
     kept = largest(magnitudes, round(density * sum(sizes)))
@@ -92,23 +97,28 @@ def global_magnitude(parameters: Mapping[str, Tensor], density: float) -> dict[s
 def counts(sparsities: Mapping[str, float], shapes: Shapes) -> dict[str, int]:
     """Return how many weights each tensor keeps: the shares rounded so that the total is exact.
 
-    The total is round(sum of shares); each tensor gets the floor or ceiling of its own share (largest remainder first, then
-    model order), but at least one weight.
+    The total is round(sum of shares); each tensor gets the floor or ceiling of its own share (largest remainder first,
+    then model order), but at least one weight.
     """
     sizes = {name: math.prod(shapes[name]) for name in sparsities}
     shares = {name: sizes[name] * (1 - sparsities[name]) for name in sparsities}
     floors = {name: min(max(math.floor(share + 1e-6), 1), sizes[name]) for name, share in shares.items()}
     missing = round(sum(shares.values())) - sum(floors.values())
-    by_remainder = sorted(shares, key=lambda name: floors[name] - shares[name])  # sorted is stable: ties keep model order
+    by_remainder = sorted(
+        shares, key=lambda name: floors[name] - shares[name]
+    )  # sorted is stable: ties keep model order
     for name in by_remainder[: max(missing, 0)]:
         floors[name] = min(floors[name] + 1, sizes[name])
-    for name in sorted(floors, key=lambda name: -floors[name])[: max(-missing, 0)]:  # weights lent to tensors that had none
+    for name in sorted(floors, key=lambda name: -floors[name])[
+        : max(-missing, 0)
+    ]:  # weights lent to tensors that had none
         floors[name] -= 1
     return floors
 
 
 def _scaled(raw: Mapping[str, float], parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Scale `raw` densities to meet the budget; tensors that would exceed 1 are made dense and the rest scaled again."""
+    """Scale `raw` densities to meet the budget; tensors that would exceed 1 are made dense and the rest scaled
+    again."""
     sizes = {name: p.numel() for name, p in parameters.items()}
     budget = density * sum(sizes.values())
     full: set[str] = set()

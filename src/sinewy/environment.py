@@ -7,7 +7,18 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-PACKAGES = ("sinewy", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "safetensors", "plotly", "timm")
+PACKAGES = (
+    "sinewy",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "safetensors",
+    "plotly",
+    "timm",
+)
 
 
 def environment() -> dict[str, Any]:

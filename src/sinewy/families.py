@@ -1,7 +1,8 @@
 """How a name becomes a class or function: one lookup for every family of things Sinewy knows.
 
 A family is a plain dict from name to "package.module:attribute". Its values are imported only when asked for, so that
-listing or validating names costs no torch import. A user's own "package.module:attribute" is accepted wherever a name is.
+listing or validating names costs no torch import. A user's own "package.module:attribute" is accepted wherever a name
+is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from sinewy.errors import InputError, unknown_name
 
 
 def check_name(what: str, name: str, family: Mapping[str, str]) -> None:
-    """Raise InputError, with the closest known name, unless `name` is in `family` or reads "package.module:attribute"."""
+    """Raise InputError, with the closest known name, unless `name` is in `family` or reads
+    "package.module:attribute"."""
     if name not in family and ":" not in name:
         raise unknown_name(what, name, family)
 
@@ -30,7 +32,9 @@ def resolve(what: str, name: str, family: Mapping[str, str]) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise InputError(f"{what} '{name}': cannot import '{error.name}'. Is it installed and on the Python path?") from None
+        raise InputError(
+            f"{what} '{name}': cannot import '{error.name}'. Is it installed and on the Python path?"
+        ) from None
     if not hasattr(module, attribute):
         public = [entry for entry in vars(module) if not entry.startswith("_")]
         raise unknown_name(f"{what}: module '{module_name}' has no", attribute, public)

@@ -33,7 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}. What was there before is untouched.") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}. What was there before is untouched."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -62,7 +64,9 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
-        raise CorruptFileError(f"{path} is not valid JSON ({error}); delete it and run the same command again.") from error
+        raise CorruptFileError(
+            f"{path} is not valid JSON ({error}); delete it and run the same command again."
+        ) from error
 
 
 def digest(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:

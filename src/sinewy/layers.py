@@ -23,7 +23,8 @@ PRUNABLE_TYPES: tuple[type[nn.Module], ...] = (
     nn.ConvTranspose3d,
     nn.MultiheadAttention,
 )
-"""Modules whose weights (for attention: projections) are prunable by default; norms, biases and embeddings stay dense."""
+"""Modules whose weights (for attention: projections) are prunable by default; norms, biases and embeddings stay
+dense."""
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -43,9 +44,9 @@ def prunable(
 ) -> dict[str, nn.Parameter]:
     """Return the prunable parameters of `model` by name, in model order; a shared parameter appears once.
 
-    By default these are the weights of PRUNABLE_TYPES. `include` replaces that choice: every floating-point parameter with at
-    least two dimensions whose name or module type matches one of its entries. `exclude` then takes away. Raises InputError if
-    an entry matches nothing, or nothing is left.
+    By default these are the weights of PRUNABLE_TYPES. `include` replaces that choice: every floating-point parameter
+    with at least two dimensions whose name or module type matches one of its entries. `exclude` then takes away. Raises
+    InputError if an entry matches nothing, or nothing is left.
     """
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
@@ -69,7 +70,8 @@ def prunable(
 
 
 def _matrices(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    """Yield (module, full name, parameter) for every materialised floating-point parameter with two or more dimensions."""
+    """Yield (module, full name, parameter) for every materialised floating-point parameter with two or more
+    dimensions."""
     for prefix, module in model.named_modules():
         if hasattr(module, "parametrizations") and isinstance(module, PRUNABLE_TYPES):
             warnings.warn(f"{prefix}: its weight is parametrized and stays dense.", stacklevel=4)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.layers import unwrap
 from sinewy.records import Layer
-from sinewy.select import random_free
 from sinewy.seeds import derive
+from sinewy.select import random_free
 
 
 class Masks(Mapping[str, Tensor]):
@@ -26,7 +26,9 @@ class Masks(Mapping[str, Tensor]):
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
         for name, mask in masks.items():
             if mask.dtype is not torch.bool:
-                raise InputError(f"mask '{name}' has dtype {mask.dtype}; masks are torch.bool, True where a weight is kept.")
+                raise InputError(
+                    f"mask '{name}' has dtype {mask.dtype}; masks are torch.bool, True where a weight is kept."
+                )
         self._masks = dict(masks)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -39,7 +41,9 @@ class Masks(Mapping[str, Tensor]):
         return len(self._masks)
 
     def __repr__(self) -> str:
-        return f"Masks({len(self)} tensors, {self.nonzero:,} of {self.total:,} weights kept, sparsity {self.sparsity:.4f})"
+        return (
+            f"Masks({len(self)} tensors, {self.nonzero:,} of {self.total:,} weights kept, sparsity {self.sparsity:.4f})"
+        )
 
     @property
     def total(self) -> int:
@@ -68,7 +72,8 @@ class Masks(Mapping[str, Tensor]):
 
     @property
     def hash(self) -> str:
-        """Hexadecimal digest of names, shapes and bits: equal exactly if the masks are equal, on any device, in any order."""
+        """Hexadecimal digest of names, shapes and bits: equal exactly if the masks are equal, on any device, in any
+        order."""
         state = hashlib.sha256()
         for name, packed in sorted(self.pack().items()):
             state.update(f"{name}{tuple(self[name].shape)}".encode())
@@ -93,7 +98,9 @@ class Masks(Mapping[str, Tensor]):
         for (name, mask), (parameter, _) in zip(self.items(), self._pairs(module), strict=True):
             alive = int((parameter.detach()[~mask.to(parameter.device)] != 0).sum())
             if alive:
-                raise CorruptFileError(f"{name}: {alive} pruned weights are not zero; the weights do not belong to these masks.")
+                raise CorruptFileError(
+                    f"{name}: {alive} pruned weights are not zero; the weights do not belong to these masks."
+                )
 
     def pack(self) -> dict[str, Tensor]:
         """Return each mask as uint8 with 8 weights a byte, in row-major order (shapes are the parameters')."""
@@ -106,14 +113,17 @@ class Masks(Mapping[str, Tensor]):
         for name, bits in packed.items():
             size = int(np.prod(shapes[name]))
             if bits.dtype is not torch.uint8 or bits.numel() != -(-size // 8):
-                raise CorruptFileError(f"mask '{name}' holds {bits.numel()} bytes, its shape {tuple(shapes[name])} needs {-(-size // 8)}.")
+                raise CorruptFileError(
+                    f"mask '{name}' holds {bits.numel()} bytes, its shape {tuple(shapes[name])} needs {-(-size // 8)}."
+                )
             array = np.unpackbits(bits.cpu().numpy(), count=size).astype(bool)
             masks[name] = torch.from_numpy(array).reshape(tuple(shapes[name]))
         return cls(masks)
 
     @classmethod
     def random(cls, shapes: Mapping[str, Any], counts: Mapping[str, int], *, seed: int) -> Masks:
-        """Return masks that keep exactly `counts[name]` weights at uniformly random places; each tensor has its own stream."""
+        """Return masks that keep exactly `counts[name]` weights at uniformly random places; each tensor has its own
+        stream."""
         masks = {}
         for name, count in counts.items():
             generator = torch.Generator().manual_seed(derive("mask", seed, name))
@@ -132,5 +142,7 @@ class Masks(Mapping[str, Tensor]):
         for name, mask in self.items():
             if name not in parameters or parameters[name].shape != mask.shape:
                 found = tuple(parameters[name].shape) if name in parameters else "nothing by that name"
-                raise InputError(f"mask '{name}' of shape {tuple(mask.shape)} does not fit the model, which has {found}.")
+                raise InputError(
+                    f"mask '{name}' of shape {tuple(mask.shape)} does not fit the model, which has {found}."
+                )
         return [(parameters[name], mask) for name, mask in self.items()]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.files import write_bytes
-from sinewy.masks import Masks
 from sinewy.layers import unwrap
+from sinewy.masks import Masks
 
 MASK_PREFIX = "sinewy.mask."
 
@@ -28,12 +28,16 @@ class ModelFile(NamedTuple):
 
 
 def save_model(
-    path: Path | str, model: nn.Module, masks: Mapping[str, Tensor] | None = None, about: Mapping[str, Any] | None = None
+    path: Path | str,
+    model: nn.Module,
+    masks: Mapping[str, Tensor] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `model` and `masks` to one safetensors file, in one step.
 
-    Weights stand under the plain model's state_dict keys; the masks take one bit a weight, under "sinewy.mask.<name>". `about` is
-    any JSON-able description. Raises InputError if a pruned weight is not zero, or the file cannot be written.
+    Weights stand under the plain model's state_dict keys; the masks take one bit a weight, under "sinewy.mask.<name>".
+    `about` is any JSON-able description. Raises InputError if a pruned weight is not zero, or the file cannot be
+    written.
     """
     masks = Masks(masks or {})
     masks.check(model)
@@ -72,8 +76,8 @@ def read_model(path: Path | str) -> ModelFile:
 def load_model(path: Path | str, model: nn.Module) -> Masks:
     """Load weights and masks from `path` into `model` in place, apply the masks, and return them.
 
-    Raises InputError if the file is of another architecture (with the first key that differs), CorruptFileError if a pruned
-    weight in the file is not zero or the file is damaged.
+    Raises InputError if the file is of another architecture (with the first key that differs), CorruptFileError if a
+    pruned weight in the file is not zero or the file is damaged.
     """
     file, plain = read_model(path), unwrap(model)
     own = plain.state_dict()
@@ -83,9 +87,13 @@ def load_model(path: Path | str, model: nn.Module) -> Masks:
         raise InputError(f"{path} is of another architecture: '{differing[0]}' is in {where}.")
     for name, value in file.weights.items():
         if value.shape != own[name].shape:
-            raise InputError(f"{path}: '{name}' has shape {tuple(value.shape)}, the model needs {tuple(own[name].shape)}.")
+            raise InputError(
+                f"{path}: '{name}' has shape {tuple(value.shape)}, the model needs {tuple(own[name].shape)}."
+            )
     plain.load_state_dict(file.weights)
-    masks = Masks({name: file.masks[name] for name in own if name in file.masks})  # in model order, which the file does not keep
+    masks = Masks(
+        {name: file.masks[name] for name in own if name in file.masks}
+    )  # in model order, which the file does not keep
     masks.check(plain)
     masks.apply_(plain)
     return masks

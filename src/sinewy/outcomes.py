@@ -46,7 +46,7 @@ class Outcomes:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether the prediction equals the label, per example."""
-        return self.prediction == self.label
+        return np.equal(self.prediction, self.label)
 
     @property
     def accuracy(self) -> float:
@@ -58,7 +58,8 @@ COLUMNS = tuple(field.name for field in fields(Outcomes))
 
 
 def save_outcomes(path: Path, by_severity: Mapping[int, Outcomes], metadata: Mapping[str, Any]) -> None:
-    """Write the outcomes of one shift, all severities stacked as (severities, n), with `metadata` as JSON, in one step."""
+    """Write the outcomes of one shift, all severities stacked as (severities, n), with `metadata` as JSON, in one
+    step."""
     from safetensors.numpy import save_file
 
     severities = sorted(by_severity)
@@ -81,5 +82,7 @@ def load_outcomes(path: Path) -> tuple[dict[int, Outcomes], dict[str, Any]]:
             arrays = {column: file.get_tensor(column) for column in COLUMNS}
         severities, about = header["severities"], header["about"]
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise CorruptFileError(f"{path} is not a whole outcomes file ({error}); delete it and run the same command again.") from error
+        raise CorruptFileError(
+            f"{path} is not a whole outcomes file ({error}); delete it and run the same command again."
+        ) from error
     return {s: Outcomes(**{c: arrays[c][i] for c in COLUMNS}) for i, s in enumerate(severities)}, about

@@ -20,7 +20,8 @@ from sinewy.shifts import CORRUPTIONS, PRESETS
 from sinewy.sparsify import SPARSIFIERS
 
 MEANING = 1
-"""Raised when the same recipe would train to other weights than before, so that old cells are not taken for new ones."""
+"""Raised when the same recipe would train to other weights than before, so that old cells are not taken for new
+ones."""
 
 
 class Strict(BaseModel):
@@ -33,7 +34,8 @@ Part = TypeVar("Part", bound=Strict)
 
 
 class Named(Strict):
-    """A member of a family by name, with the options of its constructor; written as "name" or {name: ..., option: ...}."""
+    """A member of a family by name, with the options of its constructor; written as "name" or {name: ..., option:
+    ...}."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     name: str
@@ -95,9 +97,10 @@ class DataSpec(Strict):
 class TrainOptions(Strict):
     """How a model is trained.
 
-    `lr` follows `schedule` after `warmup` epochs of linear rise; "step" multiplies it by `gamma` at each of `milestones`
-    (fractions of training). `clip` bounds the gradient norm. `precision` "auto" is bfloat16 or float16 on a GPU, float32 on a CPU.
-    `ema` is the decay of an exponential moving average of the weights, which then is the result.
+    `lr` follows `schedule` after `warmup` epochs of linear rise; "step" multiplies it by `gamma` at each of
+    `milestones` (fractions of training). `clip` bounds the gradient norm. `precision` "auto" is bfloat16 or float16 on
+    a GPU, float32 on a CPU. `ema` is the decay of an exponential moving average of the weights, which then is the
+    result.
     """
 
     epochs: int = Field(default=160, ge=1)
@@ -119,7 +122,8 @@ class TrainOptions(Strict):
 
 
 class AuditSpec(Strict):
-    """What a trained model is measured on: the clean test set always, and the corruptions named (all of them by default)."""
+    """What a trained model is measured on: the clean test set always, and the corruptions named (all of them by
+    default)."""
 
     kinds: tuple[str, ...] = tuple(CORRUPTIONS)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
@@ -147,7 +151,8 @@ class CellSpec(Strict):
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits of the hash of what differs from the defaults: fields added later leave old names alone."""
+        """Twelve hexadecimal digits of the hash of what differs from the defaults: fields added later leave old names
+        alone."""
         meaning = {"meaning": MEANING} | self.model_dump(mode="json", exclude_defaults=True)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -187,7 +192,8 @@ class Recipe(Strict):
 
 
 def parse(schema: type[Part], raw: Any, source: str) -> Part:
-    """Return `raw` as `schema`; raises InputError in one sentence that names `source`, the field, the value and the nearest name."""
+    """Return `raw` as `schema`; raises InputError in one sentence that names `source`, the field, the value and the
+    nearest name."""
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
@@ -195,7 +201,8 @@ def parse(schema: type[Part], raw: Any, source: str) -> Part:
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Return the recipe in a YAML file, or the built-in one of that name, with "dotted.field=value" overrides applied."""
+    """Return the recipe in a YAML file, or the built-in one of that name, with "dotted.field=value" overrides
+    applied."""
     text, source = _text_of(path)
     try:
         raw = yaml.safe_load(text)

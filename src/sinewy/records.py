@@ -26,7 +26,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs to run and to train. One multiply-accumulate is 2 FLOPs; conv and linear layers, times mask density.
+    """What a model costs to run and to train. One multiply-accumulate is 2 FLOPs; conv and linear layers, times mask
+    density.
 
     Inference is one example. Training is 3 x forward x examples seen, plus what the method adds (dense gradients).
     """
@@ -57,8 +58,9 @@ class Epoch:
 class RunRecord:
     """One model and everything measured of it.
 
-    `method` names what was done ("RigL 90 %", "dense"); runs that differ only in `seed` share it. `sparsity` is the reached
-    fraction of zeros among prunable weights. `settings` is the flat dict of what the run means, for "what differs" tables.
+    `method` names what was done ("RigL 90 %", "dense"); runs that differ only in `seed` share it. `sparsity` is the
+    reached fraction of zeros among prunable weights. `settings` is the flat dict of what the run means, for "what
+    differs" tables.
     """
 
     id: str
@@ -79,8 +81,9 @@ class RunRecord:
 class StudyRecord:
     """Runs that were audited on the same bytes, and what a reader needs to trust and repeat them.
 
-    `reference` is the method every other one is compared with. `high_frequency` holds, per kind of corruption, the share in
-    [0, 1] of the perturbation's energy in the upper half of spatial frequencies. `partial` says why the study is not whole.
+    `reference` is the method every other one is compared with. `high_frequency` holds, per kind of corruption, the
+    share in [0, 1] of the perturbation's energy in the upper half of spatial frequencies. `partial` says why the study
+    is not whole.
     """
 
     title: str

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sinewy.errors import InputError
@@ -13,10 +16,11 @@ _SAMPLE = 1 << 14
 
 
 def largest(values: Tensor, k: int) -> Tensor:
-    """Return the positions of the k largest entries of a 1-D tensor, in ascending order; among ties the lowest positions win.
+    """Return the positions of the k largest entries of a 1-D tensor, in ascending order; among ties the lowest
+    positions win.
 
-    `values` is floating point; returns int64 of shape (k,) on the same device. Raises InputError for NaN, and for k outside
-    [0, n]. On the CPU it partitions only those values that can be among the k largest; it never sorts.
+    `values` is floating point; returns int64 of shape (k,) on the same device. Raises InputError for NaN, and for k
+    outside [0, n]. On the CPU it partitions only those values that can be among the k largest; it never sorts.
     """
     n = values.numel()
     if not 0 <= k <= n:
@@ -32,7 +36,8 @@ def largest(values: Tensor, k: int) -> Tensor:
 def random_free(taken: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """Return k positions drawn uniformly without replacement where the 1-D bool tensor `taken` is False.
 
-    `generator` lives on the CPU, so that every device draws the same numbers. Raises InputError if fewer than k are free.
+    `generator` lives on the CPU, so that every device draws the same numbers. Raises InputError if fewer than k are
+    free.
     """
     free = taken.numel() - int(taken.sum())
     if not 0 <= k <= free:
@@ -46,7 +51,8 @@ def random_free(taken: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
 
 def _by_rejection(taken: Tensor, k: int, free: int, generator: torch.Generator) -> Tensor:
-    """Draw sites until k distinct free ones are found: the first k acceptable draws, whatever the size of the blocks."""
+    """Draw sites until k distinct free ones are found: the first k acceptable draws, whatever the size of the
+    blocks."""
     n, chosen = taken.numel(), torch.empty(0, dtype=torch.int64)
     occupied = taken.cpu()
     while len(chosen) < k:
@@ -71,8 +77,9 @@ def _largest_on_cpu(values: Tensor, k: int) -> Tensor:
     return torch.from_numpy(chosen if places is None else places[chosen])
 
 
-def _possible(array: np.ndarray, k: int) -> np.ndarray | None:  # type: ignore[type-arg]
-    """Return positions that surely hold the k largest, by a threshold guessed from an even sample; None if it does not pay."""
+def _possible(array: NDArray[Any], k: int) -> NDArray[np.intp] | None:
+    """Return positions that surely hold the k largest, by a threshold guessed from an even sample; None if it does not
+    pay."""
     n = len(array)
     if n < 8 * _SAMPLE or 4 * k > n:
         return None

@@ -17,16 +17,27 @@ if TYPE_CHECKING:
 
 
 def audit(
-    model: Annotated[str, typer.Argument(help="A run folder, a .safetensors of Sinewy, timm:NAME, torchvision:NAME or package.module:function.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a .safetensors of Sinewy, timm:NAME, torchvision:NAME or package.module:function."
+        ),
+    ],
     against: Annotated[str | None, typer.Option("--against", help="The reference, given like MODEL.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data set; default: the one the model was trained on.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Data set; default: the one the model was trained on.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weights of MODEL, where it is a name.")] = None,
-    against_weights: Annotated[Path | None, typer.Option("--against-weights", help="Weights of the reference, likewise.")] = None,
+    against_weights: Annotated[
+        Path | None, typer.Option("--against-weights", help="Weights of the reference, likewise.")
+    ] = None,
     probes: Annotated[str, typer.Option("--probes", help="Comma-separated; see: sinewy list probes.")] = "corruption",
     kinds: Annotated[str | None, typer.Option("--kinds", help="Comma-separated corruptions; default: all 19.")] = None,
     preset: Annotated[str, typer.Option("--preset", help="Severity constants: cifar, tiny or imagenet.")] = "cifar",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the corruptions.")] = 0,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N test examples; marks the result partial.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only the first N test examples; marks the result partial.")
+    ] = None,
     page: Annotated[Path, typer.Option("--out", help="The HTML page.")] = Path("audit.html"),
     root: Root = None,
     device: Device = None,
@@ -100,5 +111,9 @@ def _name(source: str, opened: OpenedModel | None) -> str:
         return source
     spec = opened.about["cell"]
     sparsifier = spec["sparsifier"]
-    label = sparsifier["name"] if sparsifier["name"] == "dense" else f"{sparsifier['name']} {100 * sparsifier['sparsity']:g} %"
+    label = (
+        sparsifier["name"]
+        if sparsifier["name"] == "dense"
+        else f"{sparsifier['name']} {100 * sparsifier['sparsity']:g} %"
+    )
     return f"{label}, seed {spec['seed']}"

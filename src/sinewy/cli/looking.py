@@ -67,7 +67,9 @@ def doctor(root: Root = None, as_json: Json = False) -> None:
 
 
 def list_families(
-    family: Annotated[str | None, typer.Argument(help="sparsifiers, models, data, corruptions, probes or recipes.")] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="sparsifiers, models, data, corruptions, probes or recipes.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What there is of each family; any of these may also be your own package.module:name."""

@@ -61,7 +61,8 @@ class StudyProgress:
 
     def _on_epoch(self, event: Event) -> None:
         if self._live:
-            detail = f"{self._labels.get(event['cell'], event['cell'])}  epoch {event['epoch'] + 1}/{event['of']}  loss {event['loss']:.3f}"
+            cell = self._labels.get(event["cell"], event["cell"])
+            detail = f"{cell}  epoch {event['epoch'] + 1}/{event['of']}  loss {event['loss']:.3f}"
             self._bar.update(self._task, detail=detail)
 
     def _on_finished(self, event: Event) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,8 +21,12 @@ from sinewy.runs.store import Store
 from sinewy.runs.study import run_study
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes, one thread each; default: all cores.")]
-Root = Annotated[str | None, typer.Option("--root", help="Folder of the data files; default: $SINEWY_DATA or ~/.cache/sinewy.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes, one thread each; default: all cores.")
+]
+Root = Annotated[
+    str | None, typer.Option("--root", help="Folder of the data files; default: $SINEWY_DATA or ~/.cache/sinewy.")
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda where there is one.")]
 
 INTERRUPTED = 130
@@ -34,7 +38,9 @@ QUICK = ("grid.seed=[0, 1]", "train.epochs=8")
 
 def demo(
     data: Annotated[str, typer.Option("--data", help="digits (embedded), cifar10, fashion-mnist or mnist.")] = "digits",
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and epochs: under 90 seconds on two cores.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer seeds and epochs: under 90 seconds on two cores.")
+    ] = False,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the study.")] = Path("sinewy-demo"),
     root: Root = None,
     jobs: Jobs = None,
@@ -53,9 +59,15 @@ def demo(
 
 def run(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a built-in recipe (sinewy list recipes).")],
-    folder: Annotated[Path | None, typer.Option("--out", help="Folder of the study; default: runs/<name of the recipe>.")] = None,
-    override: Annotated[list[str] | None, typer.Option("-o", help="Change a field: -o train.epochs=20 (repeatable).")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Audit on the first N test examples; marks the study partial.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the study; default: runs/<name of the recipe>.")
+    ] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("-o", help="Change a field: -o train.epochs=20 (repeatable).")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Audit on the first N test examples; marks the study partial.")
+    ] = None,
     root: Root = None,
     jobs: Jobs = None,
     device: Device = None,
@@ -80,8 +92,14 @@ def status(
     store = Store.open(folder)
     cells = store.recipe.cells()
     labels = method_labels(cells, store.recipe)
-    rows = [
-        {"id": c.id, "method": labels[c.id], "seed": c.seed, "state": store.state(c.id), "error": _last_line(store.error(c.id))}
+    rows: list[dict[str, Any]] = [
+        {
+            "id": c.id,
+            "method": labels[c.id],
+            "seed": c.seed,
+            "state": store.state(c.id),
+            "error": _last_line(store.error(c.id)),
+        }
         for c in cells
     ]
     if as_json:
@@ -97,7 +115,9 @@ def status(
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.")] = Path("sinewy-demo"),
-    page: Annotated[Path | None, typer.Option("--out", "-o", help="The HTML file; default: report.html in the folder.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The HTML file; default: report.html in the folder.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the report of a study as one offline HTML page, and print its table.
@@ -111,7 +131,10 @@ def _run(
     recipe: Recipe, folder: Path, root: str | None, jobs: int | None, device: str | None, *, as_json: bool
 ) -> None:
     cells = recipe.cells()
-    labels = {cell.id: f"{label}  seed {cell.seed}" for cell, label in zip(cells, method_labels(cells, recipe).values(), strict=True)}
+    labels = {
+        cell.id: f"{label}  seed {cell.seed}"
+        for cell, label in zip(cells, method_labels(cells, recipe).values(), strict=True)
+    }
     _refuse_file(folder)
     engine = LocalEngine(jobs, root=root, device=device)
     engine.start()
@@ -142,7 +165,10 @@ def _show(store: Store, page: Path | None, *, as_json: bool) -> StudyRecord:
             console.print(warning, markup=False, style="red")
         if panel is not None:
             console.print(results_table(panel))
-            console.print("brackets: paired 95 % intervals over examples and seeds; ▲ better ▼ worse ≈ not distinguishable", markup=False)
+            console.print(
+                "brackets: paired 95 % intervals over examples and seeds; ▲ better ▼ worse ≈ not distinguishable",
+                markup=False,
+            )
         console.print(answer(study, panel) if panel else reason, markup=False)
         console.print(f"wrote {written}", markup=False)
     first = study.done[-1].folder if study.done else None

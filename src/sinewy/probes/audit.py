@@ -14,16 +14,16 @@ from rich.console import Console
 from torch import nn
 
 from sinewy.analysis import Panel
-from sinewy.probes import PROBES
-from sinewy.probes.probe import CleanProbe, Probe
 from sinewy.data import ImageSet, as_image_set
 from sinewy.environment import environment
 from sinewy.errors import InputError
 from sinewy.families import resolve
+from sinewy.layers import prunable
 from sinewy.masks import Masks
 from sinewy.metrics.cost import measure_cost
 from sinewy.outcomes import Condition, Outcomes
-from sinewy.layers import prunable
+from sinewy.probes import PROBES
+from sinewy.probes.probe import CleanProbe, Probe
 from sinewy.records import RunRecord, StudyRecord
 from sinewy.report import answer, write_report
 from sinewy.report.text import results_table
@@ -74,10 +74,10 @@ def audit(
 ) -> Audit:
     """Measure `model` on the clean set and under each probe, paired with `against` on the same bytes.
 
-    `data` is a sinewy ImageSet, a pair (uint8 images (N,3,H,W), integer labels), or a data set of (image, label) pairs without a
-    transform; its `mean` and `std` normalise the model's inputs (0 and 1 unless an ImageSet says otherwise). `options` go to the
-    probes named by string (kinds, severities, preset, seed). `limit` takes only the first examples, and marks the result partial.
-    Raises InputError for data or models that do not fit, before anything is measured.
+    `data` is a sinewy ImageSet, a pair (uint8 images (N,3,H,W), integer labels), or a data set of (image, label) pairs
+    without a transform; its `mean` and `std` normalise the model's inputs (0 and 1 unless an ImageSet says otherwise).
+    `options` go to the probes named by string (kinds, severities, preset, seed). `limit` takes only the first examples,
+    and marks the result partial. Raises InputError for data or models that do not fit, before anything is measured.
     """
     full = as_image_set(data)
     examples = full if limit is None else full.first(limit)
@@ -92,7 +92,15 @@ def audit(
             if "high_frequency" in measured.about:
                 frequency[measured.kind] = measured.about["high_frequency"]
             if on_event is not None:
-                on_event({"event": "measured", "probe": probe.name, "kind": measured.kind, "number": number, "of": len(probe.kinds)})
+                on_event(
+                    {
+                        "event": "measured",
+                        "probe": probe.name,
+                        "kind": measured.kind,
+                        "number": number,
+                        "of": len(probe.kinds),
+                    }
+                )
     protocol = {"data": {"name": full.name, "split": full.split, "examples": len(examples), "hash": examples.hash}}
     record = StudyRecord(
         title=f"{names[0]} against {names[1]}" if against is not None else names[0],

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.probe import BLOCK, Measurement, Probe
 from sinewy.data import ImageSet
 from sinewy.families import check_name
 from sinewy.outcomes import Outcomes
+from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.probe import BLOCK, Measurement, Probe
 from sinewy.shifts import CORRUPTIONS
 from sinewy.shifts.corruption import corrupt, protocol
 
@@ -68,7 +68,8 @@ class CorruptionProbe(Probe):
 class _Spectrum:
     """The share of the perturbation's energy at spatial frequencies above half of the largest axis frequency.
 
-    Measured on the first images that pass by; the mean perturbation of each image is left out, since a constant has no frequency.
+    Measured on the first images that pass by; the mean perturbation of each image is left out, since a constant has no
+    frequency.
     """
 
     def __init__(self, data: ImageSet) -> None:

@@ -14,13 +14,14 @@ from sinewy.layers import unwrap
 def freeze(model: nn.Module, device: str | torch.device = "cpu") -> nn.Module:
     """Return an independent copy of `model` on `device` for inference; `model` itself is untouched.
 
-    BatchNorm is folded into the convolution before it where torch.fx can trace the model (outputs agree to rounding); a model
-    it cannot trace, because its Python branches on data, is copied unfolded. Convolutional models become channels_last.
+    BatchNorm is folded into the convolution before it where torch.fx can trace the model (outputs agree to rounding); a
+    model it cannot trace, because its Python branches on data, is copied unfolded. Convolutional models become
+    channels_last.
     """
     frozen = copy.deepcopy(unwrap(model)).eval().requires_grad_(requires_grad=False)
     frozen = _folded(frozen).to(device)
     if any(isinstance(module, nn.Conv2d) for module in frozen.modules()):
-        frozen = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        frozen = frozen.to(memory_format=torch.channels_last)
     return frozen
 
 

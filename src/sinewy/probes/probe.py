@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from sinewy.probes.evaluate import Evaluator
 from sinewy.data import ImageSet
 from sinewy.errors import InputError
 from sinewy.outcomes import Outcomes
+from sinewy.probes.evaluate import Evaluator
 
 BLOCK = 512
 """Images shifted at a time: bounds memory, whatever the size of the set."""
@@ -32,7 +32,8 @@ class Measurement:
 class Probe(ABC):
     """Measures models on one family of shifts; every model sees the same bytes.
 
-    A subclass names its shifts in `kinds` and writes `measure_kind`; checks, evaluation mode and normalisation are settled here.
+    A subclass names its shifts in `kinds` and writes `measure_kind`; checks, evaluation mode and normalisation are
+    settled here.
     """
 
     name: str
@@ -40,7 +41,8 @@ class Probe(ABC):
     @property
     @abstractmethod
     def kinds(self) -> tuple[str, ...]:
-        """The shifts, in order; each is measured and stored by itself, so that an interrupted audit goes on from the next."""
+        """The shifts, in order; each is measured and stored by itself, so that an interrupted audit goes on from the
+        next."""
 
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
@@ -53,7 +55,8 @@ class Probe(ABC):
     def measure(
         self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"
     ) -> Iterator[Measurement]:
-        """Yield the measurement of each kind in turn; raises InputError for an empty set or a model that does not fit it."""
+        """Yield the measurement of each kind in turn; raises InputError for an empty set or a model that does not fit
+        it."""
         if len(data) == 0:
             raise InputError("there is nothing to audit on: the set is empty.")
         evaluator = Evaluator(models, mean=data.mean, std=data.std, device=device)
@@ -77,5 +80,7 @@ class CleanProbe(Probe):
 
     def measure_kind(self, kind: str, evaluator: Evaluator, data: ImageSet) -> Measurement:
         """Return the outcomes on the data as it is, as severity 0."""
-        blocks = (torch.from_numpy(np.ascontiguousarray(data.images[i : i + BLOCK])) for i in range(0, len(data), BLOCK))
+        blocks = (
+            torch.from_numpy(np.ascontiguousarray(data.images[i : i + BLOCK])) for i in range(0, len(data), BLOCK)
+        )
         return Measurement(kind, {name: {0: found} for name, found in evaluator.outcomes(blocks, data.labels).items()})

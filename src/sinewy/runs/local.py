@@ -1,4 +1,5 @@
-"""The local engine: a pool of worker processes, one task each at a time, threads set before torch is imported. No torch here."""
+"""The local engine: a pool of worker processes, one task each at a time, threads set before torch is imported. No torch
+here."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ OnEvent = Callable[[Event], None]
 
 
 class Engine(Protocol):
-    """What runs tasks somewhere. A task is a plain dict: the name of a method of `sinewy.runs.tasks.Tasks` and its arguments."""
+    """What runs tasks somewhere. A task is a plain dict: the name of a method of `sinewy.runs.tasks.Tasks` and its
+    arguments."""
 
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> list[Event]:
         """Return one result per task, in order; events of running tasks go to `on_event` as they come."""
@@ -31,11 +33,13 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Worker processes on this machine, as many as `jobs`, each with `threads` threads (one by default: N workers times the
-    default number of threads is ten times slower). A worker that is killed fails its task only, and is replaced.
+    """Worker processes on this machine, as many as `jobs`, each with `threads` threads (one by default: N workers times
+    the default number of threads is ten times slower). A worker that is killed fails its task only, and is replaced.
     """
 
-    def __init__(self, jobs: int | None = None, *, threads: int = 1, root: str | None = None, device: str | None = None) -> None:
+    def __init__(
+        self, jobs: int | None = None, *, threads: int = 1, root: str | None = None, device: str | None = None
+    ) -> None:
         self.jobs = jobs or usable_cores()
         self._options = {"threads": threads, "root": root, "device": device}
         self._workers: list[_Worker] = []
@@ -46,7 +50,8 @@ class LocalEngine:
             self._workers.append(_Worker(self._options))
 
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> list[Event]:
-        """Return one result per task, in order. KeyboardInterrupt stops the workers at their next checkpoint and goes on up."""
+        """Return one result per task, in order. KeyboardInterrupt stops the workers at their next checkpoint and goes
+        on up."""
         results: list[Event | None] = [None] * len(tasks)
         waiting = deque(enumerate(tasks))
         inbox: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
@@ -58,8 +63,9 @@ class LocalEngine:
                 if event is None:
                     self._workers.remove(worker)
                     index = busy.pop(worker)
-                    results[index] = {"state": "failed", "error": worker.obituary()}
-                    on_event({**results[index], "event": "finished", "of_task": tasks[index]})
+                    result = {"state": "failed", "error": worker.obituary()}
+                    results[index] = result
+                    on_event({**result, "event": "finished", "of_task": tasks[index]})
                 elif event["event"] == "result":
                     index = busy.pop(worker)
                     results[index] = event
@@ -111,7 +117,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | settings,
+            env={**os.environ, **settings},
             start_new_session=True,  # Ctrl-C reaches the parent alone, which asks for a checkpoint first
         )
         self._inbox: Any = None

@@ -41,13 +41,20 @@ def read_study(store: Store) -> StudyRecord:
 
 
 def method_labels(cells: Sequence[CellSpec], recipe: Recipe) -> dict[str, str]:
-    """Return what to call each cell: its sparsifier and sparsity, and whatever else tells it from others but the seed."""
+    """Return what to call each cell: its sparsifier and sparsity, and whatever else tells it from others but the
+    seed."""
     axes = [axis for axis in recipe.grid if axis != "seed" and axis.partition(".")[0] != "sparsifier"]
     plain = {cell.id: _method(cell) for cell in cells}
-    labels = {cell.id: ", ".join([plain[cell.id], *(f"{axis}={cell.flat().get(axis)}" for axis in axes)]) for cell in cells}
+    labels = {
+        cell.id: ", ".join([plain[cell.id], *(f"{axis}={cell.flat().get(axis)}" for axis in axes)]) for cell in cells
+    }
     for cell in cells:
         twins = [other for other in cells if plain[other.id] == plain[cell.id]]
-        options = [axis for axis in cell.flat() if axis.startswith("sparsifier.") and axis not in ("sparsifier.name", "sparsifier.sparsity")]
+        options = [
+            axis
+            for axis in cell.flat()
+            if axis.startswith("sparsifier.") and axis not in ("sparsifier.name", "sparsifier.sparsity")
+        ]
         differing = [axis for axis in options if len({json.dumps(other.flat().get(axis)) for other in twins}) > 1]
         extra = [f"{axis.removeprefix('sparsifier.')}={cell.flat()[axis]}" for axis in differing]
         labels[cell.id] = ", ".join([labels[cell.id], *extra])
@@ -64,7 +71,13 @@ def _method(cell: CellSpec) -> str:
 def _run(
     store: Store, cell: CellSpec, label: str, recipe: Recipe, protocols: Mapping[str, Any], frequency: dict[str, float]
 ) -> RunRecord:
-    common = {"id": cell.id, "method": label, "seed": cell.seed, "folder": str(store.cell_folder(cell.id)), "settings": cell.flat()}
+    common: dict[str, Any] = {
+        "id": cell.id,
+        "method": label,
+        "seed": cell.seed,
+        "folder": str(store.cell_folder(cell.id)),
+        "settings": cell.flat(),
+    }
     if not store.is_trained(cell.id):
         error = store.error(cell.id)
         return RunRecord(**common, sparsity=cell.sparsifier.sparsity, state=store.state(cell.id), error=error)

@@ -39,7 +39,8 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path | str, recipe: Recipe, command: str) -> Store:
-        """Make the folders of a study, or update those of an earlier run; finished cells stay whatever the recipe says now.
+        """Make the folders of a study, or update those of an earlier run; finished cells stay whatever the recipe says
+        now.
 
         Raises InputError if the folder cannot be written, or holds something else.
         """
@@ -63,7 +64,9 @@ class Store:
         """Return the study in `folder`; raises InputError if there is none, or it is of a newer format."""
         store = cls(folder)
         if not store._study_file.is_file():
-            raise InputError(f"{folder} holds no study (no study.json); make one with: sinewy run RECIPE --out {folder}")
+            raise InputError(
+                f"{folder} holds no study (no study.json); make one with: sinewy run RECIPE --out {folder}"
+            )
         version = read_json(store._study_file).get("format")
         if version != FORMAT:
             raise InputError(f"{folder} is a study of format {version}; this sinewy reads format {FORMAT}.")
@@ -101,7 +104,8 @@ class Store:
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def state(self, cell: str) -> str:
-        """Return "trained", "running", "failed", "started" (a checkpoint waits for the same command again) or "waiting"."""
+        """Return "trained", "running", "failed", "started" (a checkpoint waits for the same command again) or
+        "waiting"."""
         folder = self.cell_folder(cell)
         if self.is_trained(cell):
             return "trained"
@@ -146,7 +150,9 @@ def training_document(history: Iterable[Epoch], cost: Cost, layers: Iterable[Lay
 
 def read_training(document: Mapping[str, Any]) -> tuple[tuple[Epoch, ...], Cost, tuple[Layer, ...]]:
     """Return what `training_document` wrote."""
-    layers = tuple(Layer(entry["name"], tuple(entry["shape"]), entry["weights"], entry["nonzero"]) for entry in document["layers"])
+    layers = tuple(
+        Layer(entry["name"], tuple(entry["shape"]), entry["weights"], entry["nonzero"]) for entry in document["layers"]
+    )
     return tuple(Epoch(**row) for row in document["history"]), Cost(**document["cost"]), layers
 
 

@@ -1,4 +1,5 @@
-"""Running a study: check everything, train the cells, audit them shift by shift. Running it again continues. No torch here."""
+"""Running a study: check everything, train the cells, audit them shift by shift. Running it again continues. No torch
+here."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def run_study(
 ) -> Store:
     """Train and audit every cell of `recipe` into `folder`, and return its store; cells done before are not done again.
 
-    A cell that fails is recorded and the rest go on. Raises InputError before any work if something asked for cannot be done.
+    A cell that fails is recorded and the rest go on. Raises InputError before any work if something asked for cannot be
+    done.
     """
     cells = recipe.cells()
     checked = _check(recipe, engine, on_event)
@@ -29,7 +31,9 @@ def run_study(
     write_json(store.folder / "audit.json", checked)
     foreign = store.foreign_cells(cells)
     if foreign:
-        on_event({"event": "note", "text": f"{len(foreign)} cells in {folder} are of another recipe; they stay untouched."})
+        on_event(
+            {"event": "note", "text": f"{len(foreign)} cells in {folder} are of another recipe; they stay untouched."}
+        )
     _train(store, cells, engine, on_event)
     _audit(store, [cell for cell in cells if store.is_trained(cell.id)], recipe, checked["protocols"], engine, on_event)
     return store
@@ -44,7 +48,11 @@ def _check(recipe: Recipe, engine: Engine, on_event: Callable[[Event], None]) ->
     on_event({"event": "phase", "name": "check", "tasks": 1})
     (answer,) = engine.run([{"task": "check", "recipe": recipe.model_dump(mode="json")}], on_event)
     if answer.get("state") == "failed":
-        raise InputError(answer["error"]) if answer.get("kind") == "input" else RuntimeError(answer.get("traceback", answer["error"]))
+        raise (
+            InputError(answer["error"])
+            if answer.get("kind") == "input"
+            else RuntimeError(answer.get("traceback", answer["error"]))
+        )
     return {"protocols": answer["protocols"], "environment": answer["environment"]}
 
 
@@ -52,7 +60,8 @@ def _train(store: Store, cells: Iterable[CellSpec], engine: Engine, on_event: Ca
     todo = [cell for cell in cells if not store.is_trained(cell.id)]
     on_event({"event": "phase", "name": "train", "tasks": len(todo)})
     tasks = [
-        {"task": "train", "store": str(store.folder), "cell": cell.id, "spec": cell.model_dump(mode="json")} for cell in todo
+        {"task": "train", "store": str(store.folder), "cell": cell.id, "spec": cell.model_dump(mode="json")}
+        for cell in todo
     ]
     for cell, result in zip(todo, engine.run(tasks, on_event), strict=True):
         if result["state"] == "failed" and store.error(cell.id) is None:  # the worker died before it could write

@@ -1,4 +1,5 @@
-"""What a worker process does for a study: check it, train a cell, audit one shift. Each can be killed and asked again."""
+"""What a worker process does for a study: check it, train a cell, audit one shift. Each can be killed and asked
+again."""
 
 from __future__ import annotations
 
@@ -10,9 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from sinewy.probes.corruption import CorruptionProbe
-from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.probe import CleanProbe, Probe
 from sinewy.data import ImageSet, Splits, load
 from sinewy.environment import environment
 from sinewy.errors import InputError
@@ -21,11 +19,14 @@ from sinewy.modelfile import save_model
 from sinewy.models import build
 from sinewy.models.opened import open_model
 from sinewy.outcomes import save_outcomes
+from sinewy.probes.corruption import CorruptionProbe
+from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.probe import CleanProbe, Probe
 from sinewy.recipe import AuditSpec, CellSpec, DataSpec, Recipe, parse
 from sinewy.runs.store import Store, locked, protocol_id, training_document
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.make import make_sparsifier
-from sinewy.train import fit
+from sinewy.train import Interrupted, fit
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
@@ -62,12 +63,15 @@ class Tasks:
             ledger.clear_error(cell)
             try:
                 return self._train(ledger, cell, meaning)
+            except Interrupted:
+                raise
             except Exception as error:
                 ledger.write_error(cell, traceback.format_exc())
                 return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
 
     def audit(self, store: str, cells: list[str], kind: str, data: dict[str, Any], spec: dict[str, Any]) -> Event:
-        """Measure cells on one shift, each corrupted batch made once for all of them, and write the outcomes of each."""
+        """Measure cells on one shift, each corrupted batch made once for all of them, and write the outcomes of
+        each."""
         ledger, where = Store(store), parse(DataSpec, data, "data")
         audit = parse(AuditSpec, spec, "audit")
         protocol = protocol_id(self._protocol(where, audit))
@@ -133,7 +137,12 @@ class Tasks:
 
 def _about(splits: Splits) -> dict[str, Any]:
     part = splits.train
-    return {"classes": list(part.classes), "mean": list(part.mean), "std": list(part.std), "image": list(part.images.shape[1:])}
+    return {
+        "classes": list(part.classes),
+        "mean": list(part.mean),
+        "std": list(part.std),
+        "image": list(part.images.shape[1:]),
+    }
 
 
 def _build(cell: CellSpec, splits: Splits) -> nn.Module:

@@ -1,7 +1,8 @@
 """A worker process: reads one task a line as JSON on stdin, writes events and one result as JSON lines on stdout.
 
-Started as `python -m sinewy.runs.worker`, with threads set in the environment before torch is imported. It ends at once when
-its stdin closes, so that no worker outlives a killed parent; SIGTERM lets a training step finish and its checkpoint be written.
+Started as `python -m sinewy.runs.worker`, with threads set in the environment before torch is imported. It ends at once
+when its stdin closes, so that no worker outlives a killed parent; SIGTERM lets a training step finish and its
+checkpoint be written.
 """
 
 from __future__ import annotations

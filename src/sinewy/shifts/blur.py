@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -59,16 +60,18 @@ def defocus_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Te
     image brightens. Raises InputError for images no larger than the reach of the disk.
     """
     del draws
+    from scipy.fft import next_fast_len
+
     kernel = _disk(*DEFOCUS_BLUR[preset][severity - 1])
     reach = kernel.shape[0] // 2
     height, width = images.shape[-2:]
     if min(height, width) <= reach:
         raise _too_small("defocus_blur", height, width, reach + 1, severity, preset)
     padded = F.pad(images.double(), (reach,) * 4, mode="reflect")
-    size = padded.shape[-2:]
+    size = [next_fast_len(side, real=True) for side in padded.shape[-2:]]
     # the disk is symmetric, so convolving is correlating, and the part that wraps around is cut off
-    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel.to(images.device), s=tuple(size))
-    levels = torch.fft.irfft2(spectrum, s=tuple(size))[..., 2 * reach :, 2 * reach :]
+    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel.to(images.device), s=size)
+    levels = torch.fft.irfft2(spectrum, s=size)[..., 2 * reach :, 2 * reach :][..., :height, :width]
     return to_uint8(levels + ON_THE_EDGE)
 
 
@@ -150,7 +153,7 @@ def zoom_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Tenso
     height, width = images.shape[-2:]
     average = _zoom_average(height, width, *ZOOM_BLUR[preset][severity - 1]).to(images.device)
     pixels = images.reshape(-1, height * width).T.double()
-    levels = torch.sparse.mm(average, pixels).T.reshape(images.shape)
+    levels = (average @ pixels).T.reshape(images.shape)
     return to_uint8(levels + ON_THE_EDGE)
 
 
@@ -162,13 +165,15 @@ def _zoom_average(height: int, width: int, stop: float, step: float) -> Tensor:
     zooms = np.arange(1, stop, step)
     total = eye_array(height * width, format="csr")
     for zoom in zooms:
-        rows, columns = clipped_zoom_matrices(height, width, float(zoom))
-        total = total + kron(csr_array(rows.numpy()), csr_array(columns.numpy()), format="csr")
-    average = (total / (len(zooms) + 1)).tocoo()
-    indices = torch.from_numpy(np.stack(average.coords).astype(np.int64))
-    return torch.sparse_coo_tensor(
-        indices, torch.from_numpy(average.data), average.shape, check_invariants=True
-    ).coalesce()
+        vertical, horizontal = clipped_zoom_matrices(height, width, float(zoom))
+        total = total + kron(csr_array(vertical.numpy()), csr_array(horizontal.numpy()), format="csr")
+    average = total / (len(zooms) + 1)
+    # 32-bit indices are what MKL takes: ten times faster than the coordinate format at 224 x 224
+    starts, columns = (torch.from_numpy(index.astype(np.int32)) for index in (average.indptr, average.indices))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        values = torch.from_numpy(average.data)
+        return torch.sparse_csr_tensor(starts, columns, values, average.shape, check_invariants=True)
 
 
 def _too_small(kind: str, height: int, width: int, needed: int, severity: int, preset: str) -> InputError:

@@ -65,7 +65,8 @@ def saturate(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor
 
 
 def pixelate(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
-    """Return `images`, uint8 (N, 3, H, W), shrunk to int(c * side) pixels and blown up again, as Pillow's BOX filter does.
+    """Return `images`, uint8 (N, 3, H, W), shrunk to int(c * side) pixels and blown up again, as Pillow's BOX filter
+    does.
 
     Shrinking averages along rows, rounds, averages along columns, rounds; the blocks are then repeated.
     Raises InputError if a side would shrink to nothing.
@@ -75,7 +76,9 @@ def pixelate(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor
     height, width = images.shape[2:]
     small = int(height * share), int(width * share)
     if 0 in small:
-        raise InputError(f"pixelate at severity {severity} leaves nothing of {height} x {width} pixels; use larger images.")
+        raise InputError(
+            f"pixelate at severity {severity} leaves nothing of {height} x {width} pixels; use larger images."
+        )
     down, across = _box(height, small[0]).to(images.device), _box(width, small[1]).to(images.device)
     shrunk = _rounded(images.float() @ across.mT)
     shrunk = _rounded(down @ shrunk).to(torch.uint8)

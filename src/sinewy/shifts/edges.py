@@ -54,7 +54,8 @@ def canny(levels: Tensor, low: int, high: int) -> Tensor:
 
 
 def _less(first: Tensor | int, second: Tensor) -> Tensor:
-    """Return all ones where first < second, else 0, for int32: several times faster than bool, and `where`, on a CPU."""
+    """Return all ones where first < second, else 0, for int32: several times faster than bool, and `where`, on a
+    CPU."""
     return (first - second) >> 31
 
 
@@ -66,7 +67,8 @@ def _sobel(levels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _across_maximum(dx: Tensor, dy: Tensor, strength: Tensor) -> Tensor:
-    """Return all ones where `strength` is largest along the gradient, rounded to 45 degrees, else 0; ties as in OpenCV."""
+    """Return all ones where `strength` is largest along the gradient, rounded to 45 degrees, else 0; ties as in
+    OpenCV."""
     around = strength.new_zeros(strength.shape[0] + 2, strength.shape[1] + 2, strength.shape[2])
     shifted(around, 0, 0).copy_(strength)
     level = torch.maximum(shifted(around, 0, -1), shifted(around, 0, 1) - 1)

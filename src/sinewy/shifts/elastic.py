@@ -45,7 +45,9 @@ def elastic_transform(images: Tensor, severity: int, preset: str, draws: Draws) 
     moved = _affine_sources(height, width, (draws.uniform(3, 2).double() * 2 - 1) * jitter)
     bent = _resample(images.double(), *moved, mirror_on_centres=True)
     if amplitude > 0:
-        field = gaussian(draws.uniform(2, height, width).double() * 2 - 1, sigma, truncate=3, edge="reflect") * amplitude
+        field = (
+            gaussian(draws.uniform(2, height, width).double() * 2 - 1, sigma, truncate=3, edge="reflect") * amplitude
+        )
         x, y = _pixels(height, width, images.device)
         bent = _resample(bent, x + field[:, 0], y + field[:, 1], mirror_on_centres=False)
     return to_uint8(bent.add_(ON_THE_EDGE))

@@ -102,7 +102,8 @@ def fog(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
 
 
 def plasma(side: int, decay: float, draws: Draws) -> Tensor:
-    """Return fractal noise that tiles the plane, float64 (N, side, side), each map from 0 to 1; `side` is a power of two.
+    """Return fractal noise that tiles the plane, float64 (N, side, side), each map from 0 to 1; `side` is a power of
+    two.
 
     The diamond-square algorithm: midpoints get the mean of their four neighbours plus uniform noise, whose half-range
     is 100^2 at the largest scale and is divided by decay^2 at each halving (as in the benchmark, which squares it).

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sinewy.allocation import allocate, check_sparsity, counts
 from sinewy.errors import CorruptFileError, InputError
-from sinewy.masks import Masks
 from sinewy.layers import Pattern, prunable
+from sinewy.masks import Masks
 from sinewy.sparsify import optimizer_state
 from sinewy.sparsify.hooks import StepHooks
 from sinewy.sparsify.layer import SparseLayer, make_layer
@@ -23,10 +23,10 @@ STATE_FORMAT = 1
 class Sparsifier:
     """Keeps a model sparse through any torch optimizer, without touching the model's code.
 
-    After every `optimizer.step()`: the number of kept weights is exactly what the method says, pruned weights are exactly 0, and
-    the optimizer's per-weight state of pruned weights is as before the first step. `sparsity` in [0, 1) is the fraction of zeros
-    among prunable weights; `allocation`, `include`, `exclude` and `dense` are those of `sinewy.allocate`; `seed` fixes every
-    random choice.
+    After every `optimizer.step()`: the number of kept weights is exactly what the method says, pruned weights are
+    exactly 0, and the optimizer's per-weight state of pruned weights is as before the first step. `sparsity` in [0, 1)
+    is the fraction of zeros among prunable weights; `allocation`, `include`, `exclude` and `dense` are those of
+    `sinewy.allocate`; `seed` fixes every random choice.
     """
 
     def __init__(
@@ -83,9 +83,10 @@ class Sparsifier:
     ) -> Self:
         """Prune `model` in place and join `optimizer.step()`; returns itself. The training loop does not change.
 
-        `steps` is the length of training in optimizer steps, for schedules that need it. `masks` replaces the initial masks, to
-        go on from a model that is sparse already (`Masks.of_zeros(prunable(model))`). Raises InputError if the optimizer does
-        not hold the model's prunable weights, the sparsity cannot be reached, or it is attached already.
+        `steps` is the length of training in optimizer steps, for schedules that need it. `masks` replaces the initial
+        masks, to go on from a model that is sparse already (`Masks.of_zeros(prunable(model))`). Raises InputError if
+        the optimizer does not hold the model's prunable weights, the sparsity cannot be reached, or it is attached
+        already.
         """
         if self._hooks is not None:
             raise InputError(f"this {type(self).__name__} is attached already; detach() it or make a new one.")
@@ -95,7 +96,9 @@ class Sparsifier:
         groups = _groups(parameters, optimizer)
         self.steps = steps
         self.prepare()
-        self._set_masks(parameters, groups, masks if masks is not None else self._initial_masks(model, parameters), optimizer)
+        self._set_masks(
+            parameters, groups, masks if masks is not None else self._initial_masks(model, parameters), optimizer
+        )
         self._hooks = StepHooks(self, optimizer)
         return self
 
@@ -117,7 +120,8 @@ class Sparsifier:
         return self.masks.sparsity if self._layers else self.target
 
     def apply_(self, module: nn.Module) -> None:
-        """Prune another copy of the model in place (an EMA of a dynamic sparse model is not sparse until this is done)."""
+        """Prune another copy of the model in place (an EMA of a dynamic sparse model is not sparse until this is
+        done)."""
         self.masks.apply_(module)
 
     @torch.no_grad()
@@ -130,7 +134,8 @@ class Sparsifier:
             self._mask_gradients()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return masks (bit-packed), step and counters: tensors and plain values only, safe for `torch.load(weights_only=True)`."""
+        """Return masks (bit-packed), step and counters: tensors and plain values only, safe for
+        `torch.load(weights_only=True)`."""
         return {
             "format": STATE_FORMAT,
             "method": type(self).__name__,
@@ -143,8 +148,8 @@ class Sparsifier:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`: masks, step and counters; pruned weights are set to 0.
 
-        Call it after `attach`, with model and optimizer state loaded. Raises InputError if the state is of another method, other
-        settings or another model, CorruptFileError if it is damaged.
+        Call it after `attach`, with model and optimizer state loaded. Raises InputError if the state is of another
+        method, other settings or another model, CorruptFileError if it is damaged.
         """
         if not self._layers:
             raise InputError(f"attach this {type(self).__name__} to the model and optimizer before loading its state.")
@@ -168,7 +173,9 @@ class Sparsifier:
         return plain
 
     def __repr__(self) -> str:
-        state = f"{len(self._layers)} tensors, step {self.step}, moved {self.moved:,}" if self._layers else "not attached"
+        state = (
+            f"{len(self._layers)} tensors, step {self.step}, moved {self.moved:,}" if self._layers else "not attached"
+        )
         return f"{type(self).__name__}(sparsity {self.sparsity:.4f}, {state})"
 
     # What the hooks call.
@@ -180,9 +187,10 @@ class Sparsifier:
 
     @torch.no_grad()
     def _mask_gradients(self) -> None:
-        live = [layer for layer in self._layers.values() if layer.parameter.grad is not None]
+        pairs = [(layer.parameter.grad, layer.multiplier) for layer in self._layers.values()]
+        live = [(gradient, multiplier) for gradient, multiplier in pairs if gradient is not None]
         if live:
-            torch._foreach_mul_([layer.parameter.grad for layer in live], [layer.multiplier for layer in live])  # type: ignore[arg-type]
+            torch._foreach_mul_([gradient for gradient, _ in live], [multiplier for _, multiplier in live])
 
     @torch.no_grad()
     def _zero_pruned_weights(self) -> None:
@@ -206,7 +214,8 @@ class Sparsifier:
             self.moved += int(now.sum())
 
     def start_weights(self, layer: SparseLayer, where: Tensor, grown: Tensor) -> Tensor:
-        """Return the weights at the changed flat positions `where`: 0 where dropped, and 0 where `grown` unless overridden."""
+        """Return the weights at the changed flat positions `where`: 0 where dropped, and 0 where `grown` unless
+        overridden."""
         del where
         return torch.zeros(len(grown), dtype=layer.parameter.dtype, device=layer.parameter.device)
 
@@ -238,10 +247,14 @@ class Sparsifier:
         except (KeyError, TypeError):
             raise CorruptFileError("this is not the state of a sparsifier.") from None
         if version != STATE_FORMAT or method != type(self).__name__:
-            raise InputError(f"the state is of {method} (format {version}), this is {type(self).__name__} (format {STATE_FORMAT}).")
+            raise InputError(
+                f"the state is of {method} (format {version}), this is {type(self).__name__} (format {STATE_FORMAT})."
+            )
         for name, value in self.settings().items():
             if settings.get(name) != value:
-                raise InputError(f"the state was saved with {name}={settings.get(name)!r}, this {method} has {value!r}.")
+                raise InputError(
+                    f"the state was saved with {name}={settings.get(name)!r}, this {method} has {value!r}."
+                )
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
@@ -251,9 +264,13 @@ def _groups(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optim
     by_id = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
     lost = [name for name, parameter in parameters.items() if id(parameter) not in by_id]
     if len(lost) == len(parameters):
-        raise InputError("the optimizer holds none of the model's prunable weights; was it built for another copy of the model?")
+        raise InputError(
+            "the optimizer holds none of the model's prunable weights; was it built for another copy of the model?"
+        )
     if lost:
-        raise InputError(f"the optimizer does not train '{lost[0]}'; add it, or pass exclude=['{lost[0]}'] to leave it dense.")
+        raise InputError(
+            f"the optimizer does not train '{lost[0]}'; add it, or pass exclude=['{lost[0]}'] to leave it dense."
+        )
     return {name: by_id[id(parameter)] for name, parameter in parameters.items()}
 
 

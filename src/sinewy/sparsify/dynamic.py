@@ -24,16 +24,18 @@ Start = Literal["zero", "normal", "uniform"]
 class DynamicSparsifier(Sparsifier):
     """Drop by `drop` saliency, grow by `grow`, every `every` optimizer steps, at constant count per tensor.
 
-    At an update on a tensor with n kept weights, floor(n * fraction) of the lowest saliency are dropped and as many of the highest
-    growth score grown among all that did not survive. `fraction` in [0, 1] is scaled by `schedule` ("cosine", "constant",
-    "linear", "cubic"; by default cosine where the length of training is known, else constant). Updates fall on steps `begin`
-    (default `every`), `begin + every`, ... up to and including the last, which is `until`, or `stop` (0.75) of the steps given.
+    At an update on a tensor with n kept weights, floor(n * fraction) of the lowest saliency are dropped and as many of
+    the highest growth score grown among all that did not survive. `fraction` in [0, 1] is scaled by `schedule`
+    ("cosine", "constant", "linear", "cubic"; by default cosine where the length of training is known, else constant).
+    Updates fall on steps `begin` (default `every`), `begin + every`, ... up to and including the last, which is
+    `until`, or `stop` (0.75) of the steps given.
 
     The choices on which published codes differ are options; the defaults are those of the RigL reference:
-    `replace_step` (True: the update takes the place of the optimizer step; False: it follows the step, with the gradient of the
-    same batch, as in ITOP and GraNet), `regrow` (True: a weight dropped now may grow now, and then keeps its value and optimizer
-    state), `start` (new weights are "zero"; or "normal" with the layer's standard deviation, or "uniform" within its mean
-    magnitude, RigL's grow_init options), `drop_noise` (standard deviation of noise added to the drop score; RigL's code: 1e-5).
+    `replace_step` (True: the update takes the place of the optimizer step; False: it follows the step, with the
+    gradient of the same batch, as in ITOP and GraNet), `regrow` (True: a weight dropped now may grow now, and then
+    keeps its value and optimizer state), `start` (new weights are "zero"; or "normal" with the layer's standard
+    deviation, or "uniform" within its mean magnitude, RigL's grow_init options), `drop_noise` (standard deviation of
+    noise added to the drop score; RigL's code: 1e-5).
     """
 
     def __init__(
@@ -79,11 +81,14 @@ class DynamicSparsifier(Sparsifier):
         if self.until is None and self.steps is not None:
             self._last = int(self.stop * self.steps)
         if self._last is None and self.schedule not in (None, "constant"):
-            raise InputError(f"schedule '{self.schedule}' needs the length of training: attach(model, optimizer, steps=...).")
+            raise InputError(
+                f"schedule '{self.schedule}' needs the length of training: attach(model, optimizer, steps=...)."
+            )
         if self._last is None:
             warnings.warn(
-                f"{type(self).__name__} does not know the length of training: it moves {self.fraction:g} of the weights every"
-                f" {self.every} steps, forever. Pass attach(..., steps=N) for a cosine that ends at {self.stop:g} of training.",
+                f"{type(self).__name__} does not know the length of training: it moves {self.fraction:g} of the weights"
+                f" every {self.every} steps, forever. Pass attach(..., steps=N) for a cosine that ends at"
+                f" {self.stop:g} of training.",
                 stacklevel=3,
             )
         elif self.schedule is None:
@@ -145,13 +150,14 @@ class DynamicSparsifier(Sparsifier):
 class SET(DynamicSparsifier):
     """Sparse evolutionary training: drop the smallest magnitudes of each tensor, grow at random (Mocanu et al. 2018).
 
-    The per-tensor magnitude variant of the RigL, ITOP and wu2025 codes: `every` 100, `fraction` 0.3, cosine, until 0.75 of
-    training. Options as in `DynamicSparsifier`.
+    The per-tensor magnitude variant of the RigL, ITOP and wu2025 codes: `every` 100, `fraction` 0.3, cosine, until 0.75
+    of training. Options as in `DynamicSparsifier`.
     """
 
 
 class RigL(DynamicSparsifier):
-    """Drop the smallest magnitudes of each tensor, grow where the dense gradient is largest (Evci et al. 2020, algorithm 1).
+    """Drop the smallest magnitudes of each tensor, grow where the dense gradient is largest (Evci et al. 2020,
+    algorithm 1).
 
     The gradient is that of the update's own batch, before any weight changes. Options as in `DynamicSparsifier`.
     """
@@ -163,4 +169,3 @@ class RigL(DynamicSparsifier):
 def _require(name: str, value: object, holds: bool, meaning: str) -> None:
     if not holds:
         raise InputError(f"{name} must be {meaning}; got {value!r}.")
-

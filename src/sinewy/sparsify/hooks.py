@@ -1,4 +1,5 @@
-"""How a sparsifier joins `optimizer.step()`: before it the gradients are masked, or the masks moved; after it zeros are kept."""
+"""How a sparsifier joins `optimizer.step()`: before it the gradients are masked, or the masks moved; after it zeros are
+kept."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 class StepHooks:
     """The pair of hooks on one optimizer.
 
-    An update step reads the dense `.grad`, moves the masks, and (unless the method says otherwise) sets every `.grad` to None,
-    which makes any torch optimizer skip the step. Other steps multiply the gradients by the masks. With a closure the gradient
-    only exists inside `step`, so the closure is wrapped. A step that GradScaler found to overflow changes nothing.
+    An update step reads the dense `.grad`, moves the masks, and (unless the method says otherwise) sets every `.grad`
+    to None, which makes any torch optimizer skip the step. Other steps multiply the gradients by the masks. With a
+    closure the gradient only exists inside `step`, so the closure is wrapped. A step that GradScaler found to overflow
+    changes nothing.
     """
 
     def __init__(self, sparsifier: Sparsifier, optimizer: torch.optim.Optimizer) -> None:
@@ -44,7 +46,9 @@ class StepHooks:
             self._prepare(optimizer)
             return None
         wrapped = self._wrap(optimizer, closure)
-        return (args[0], wrapped, *args[2:]) if len(args) > 1 else args, kwargs if len(args) > 1 else kwargs | {"closure": wrapped}
+        return (args[0], wrapped, *args[2:]) if len(args) > 1 else args, kwargs if len(args) > 1 else kwargs | {
+            "closure": wrapped
+        }
 
     def _wrap(self, optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> Callable[[], Any]:
         def masked_closure() -> Any:

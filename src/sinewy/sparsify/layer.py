@@ -15,8 +15,8 @@ from sinewy.seeds import derive
 class SparseLayer:
     """One prunable tensor under training.
 
-    `mask` is True where a weight is kept; `multiplier` is the same as 0 and 1 in the weight's dtype and memory format. `group`
-    is the optimizer's parameter group that holds the weight.
+    `mask` is True where a weight is kept; `multiplier` is the same as 0 and 1 in the weight's dtype and memory format.
+    `group` is the optimizer's parameter group that holds the weight.
     """
 
     name: str
@@ -32,7 +32,8 @@ class SparseLayer:
         return self.parameter.detach()
 
     def generator(self, purpose: str, step: int) -> torch.Generator:
-        """Return a CPU generator that depends on (seed, purpose, tensor name, step) only: the same on every rank and resume."""
+        """Return a CPU generator that depends on (seed, purpose, tensor name, step) only: the same on every rank and
+        resume."""
         return torch.Generator().manual_seed(derive(purpose, self.seed, self.name, step))
 
 

@@ -1,4 +1,5 @@
-"""The per-weight state of any optimizer: found by shape, put back to its start value where a weight was dropped or grown."""
+"""The per-weight state of any optimizer: found by shape, put back to its start value where a weight was dropped or
+grown."""
 
 from __future__ import annotations
 
@@ -10,9 +11,23 @@ from torch import Tensor, nn
 
 ZERO_KEEPING = frozenset(
     getattr(torch.optim, name)
-    for name in "SGD Adam AdamW NAdam RAdam RMSprop Adagrad Adadelta Adamax ASGD Rprop Adafactor".split()
+    for name in [
+        "SGD",
+        "Adam",
+        "AdamW",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Adagrad",
+        "Adadelta",
+        "Adamax",
+        "ASGD",
+        "Rprop",
+        "Adafactor",
+    ]
 )
-"""Optimizers that leave a zero weight with zero gradient and fresh state at exactly zero; others get their weights re-masked."""
+"""Optimizers that leave a zero weight with zero gradient and fresh state at exactly zero; others get their weights
+re-masked."""
 
 
 def start_value(optimizer: torch.optim.Optimizer, group: dict[str, Any], key: str) -> float:

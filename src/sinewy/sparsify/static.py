@@ -30,6 +30,6 @@ class Dense(Sparsifier):
 class Static(Sparsifier):
     """Random masks drawn once, exact in count, and kept (static sparse training; ERK allocation by default).
 
-    Mocanu et al. 2016; Liu et al. 2022 ("The unreasonable effectiveness of random pruning"). Options as in `Sparsifier`.
+    Mocanu et al. 2016; Liu et al. 2022 ("The unreasonable effectiveness of random pruning"). Options as in
+    `Sparsifier`.
     """
-

@@ -16,7 +16,8 @@ _DIGEST = 32
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) with its checksum; the earlier checkpoint stays until the new one is whole."""
+    """Write `state` (tensors and plain values) with its checksum; the earlier checkpoint stays until the new one is
+    whole."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     body = buffer.getvalue()
@@ -31,14 +32,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     body = data[_DIGEST:]
     if hashlib.sha256(body).digest() != data[:_DIGEST]:
-        raise CorruptFileError(f"{path} is truncated or was changed; delete it, and the run starts again from its beginning.")
+        raise CorruptFileError(
+            f"{path} is truncated or was changed; delete it, and the run starts again from its beginning."
+        )
     state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
     return state
 
 
 def random_state() -> dict[str, Any]:
     """Return the state of torch's generators (dropout draws from them), per device."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []}
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:

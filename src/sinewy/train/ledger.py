@@ -1,4 +1,5 @@
-"""What training cost, counted step by step: 3 x forward x examples at each step's density, plus dense gradients of updates."""
+"""What training cost, counted step by step: 3 x forward x examples at each step's density, plus dense gradients of
+updates."""
 
 from __future__ import annotations
 

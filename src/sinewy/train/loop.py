@@ -1,4 +1,5 @@
-"""The training loop: data, model and sparsifier in, a sparse model with its history and cost out; killed at any moment, it goes on."""
+"""The training loop: data, model and sparsifier in, a sparse model with its history and cost out; killed at any moment,
+it goes on."""
 
 from __future__ import annotations
 
@@ -68,16 +69,17 @@ def fit(
 ) -> TrainedModel:
     """Train `model` on `data`, kept sparse by `sparsifier` (dense if None), and return it with masks, history and cost.
 
-    `model` is a module, trained in place, or a name for `sinewy.models.build`; `data` is Splits or a name for `sinewy.data.load`
-    (`root`: where the files are). `options` are the fields of `sinewy.recipe.TrainOptions` (epochs, batch, lr, ...). With a
-    `folder`, a checkpoint is kept there: the same call after a kill goes on from it, and ends in the same bits on a CPU. Raises
-    InputError for options that do not fit, and Interrupted once `should_stop()` is true and the checkpoint is written.
+    `model` is a module, trained in place, or a name for `sinewy.models.build`; `data` is Splits or a name for
+    `sinewy.data.load` (`root`: where the files are). `options` are the fields of `sinewy.recipe.TrainOptions` (epochs,
+    batch, lr, ...). With a `folder`, a checkpoint is kept there: the same call after a kill goes on from it, and ends
+    in the same bits on a CPU. Raises InputError for options that do not fit, and Interrupted once `should_stop()` is
+    true and the checkpoint is written.
     """
     settings = parse(TrainOptions, options, "fit")
     splits = load(data, root=root) if isinstance(data, str) else data
     network = build(model, classes=len(splits.train.classes), seed=seed) if isinstance(model, str) else model
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    report = on_event or (lambda event: None)
+    report = on_event or (lambda _: None)
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices):
         trainer = _Trainer(network.to(place), splits, sparsifier or Dense(), settings, seed, place)
@@ -92,11 +94,17 @@ class _Trainer:
     """All that changes during training, as one thing that can be saved and loaded."""
 
     def __init__(
-        self, model: nn.Module, data: Splits, sparsifier: Sparsifier, options: TrainOptions, seed: int, device: torch.device
+        self,
+        model: nn.Module,
+        data: Splits,
+        sparsifier: Sparsifier,
+        options: TrainOptions,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.options, self.data, self.seed, self.device = options, data, seed, device
         self.channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
-        self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model  # type: ignore[call-overload]
+        self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model
         self.steps_per_epoch = count(data.train, options.batch)
         self.optimizer = make_optimizer(self.model, options)
         self.sparsifier = sparsifier.attach(self.model, self.optimizer, options.epochs * self.steps_per_epoch)
@@ -157,11 +165,13 @@ class _Trainer:
             self.average.update_parameters(self.model)
         self.ledger.count(len(labels))
         correct = (logits.detach().argmax(1) == labels).sum()
-        self.sums += torch.stack([loss.detach() * len(labels), correct, torch.tensor(float(len(labels)), device=self.device)])
+        self.sums += torch.stack(
+            [loss.detach() * len(labels), correct, torch.tensor(float(len(labels)), device=self.device)]
+        )
 
     def _backward_and_step(self, loss: Tensor) -> None:
         scaler, clip = self.precision.scaler, self.options.clip
-        (scaler.scale(loss) if scaler else loss).backward()
+        torch.autograd.backward(scaler.scale(loss) if scaler else loss)
         if clip is not None:
             if scaler:
                 scaler.unscale_(self.optimizer)
@@ -176,7 +186,9 @@ class _Trainer:
     def _end_epoch(self) -> None:
         loss, correct, examples = self.sums.tolist()
         if loss != loss or loss in (float("inf"), float("-inf")):
-            raise InputError(f"the training loss became {loss} in epoch {self.epoch}; lower lr ({self.options.lr:g}), or warm up.")
+            raise InputError(
+                f"the training loss became {loss} in epoch {self.epoch}; lower lr ({self.options.lr:g}), or warm up."
+            )
         self.history.append(
             Epoch(
                 epoch=self.epoch,
@@ -194,8 +206,8 @@ class _Trainer:
         self.epoch, self.batch, self.elapsed = self.epoch + 1, 0, 0.0
 
     @torch.no_grad()
-    def _accuracy(self, part: ImageSet) -> float | None:
-        if len(part) == 0:
+    def _accuracy(self, part: ImageSet | None) -> float | None:
+        if part is None:
             return None
         network = self._final_model().eval()
         correct = sum(
@@ -244,7 +256,9 @@ class _Trainer:
         own = {"options": self.options.model_dump(mode="json"), "data": self.data.train.hash, "seed": self.seed}
         for name, value in own.items():
             if state[name] != value:
-                raise InputError(f"the checkpoint was made with other {name}; use another folder, or the same {name} as before.")
+                raise InputError(
+                    f"the checkpoint was made with other {name}; use another folder, or the same {name} as before."
+                )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.sparsifier.load_state_dict(state["sparsifier"])
@@ -263,5 +277,5 @@ class _Trainer:
 def _moving_average(model: nn.Module, decay: float | None) -> torch.optim.swa_utils.AveragedModel | None:
     if decay is None:
         return None
-    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=average, use_buffers=True)

@@ -22,12 +22,13 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
             weight_decay=options.weight_decay,
             fused=True,
         )
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+    kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
     return kind(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
 
 
 def learning_rate(options: TrainOptions, step: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of optimizer step `step` (the first is 0): a pure function, so that resuming needs no state."""
+    """Return the learning rate of optimizer step `step` (the first is 0): a pure function, so that resuming needs no
+    state."""
     total, warmup = options.epochs * steps_per_epoch, options.warmup * steps_per_epoch
     if step < warmup:
         return options.lr * (step + 1) / (math.ceil(warmup) + 1)

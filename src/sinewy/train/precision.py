@@ -13,8 +13,8 @@ from sinewy.errors import InputError
 class Precision:
     """The forward pass's number format, and the gradient scaler if it needs one.
 
-    `name` is "fp32", "bf16", "fp16" or "auto": bf16 (or fp16 where the GPU lacks it) on a GPU, fp32 on a CPU, where lower
-    precision is slower. Raises InputError for fp16 on a CPU.
+    `name` is "fp32", "bf16", "fp16" or "auto": bf16 (or fp16 where the GPU lacks it) on a GPU, fp32 on a CPU, where
+    lower precision is slower. Raises InputError for fp16 on a CPU.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
