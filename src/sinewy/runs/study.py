@@ -13,7 +13,7 @@ from sinewy.recipe import CellSpec, Recipe
 from sinewy.runs.local import Engine, Event
 from sinewy.runs.store import Store
 
-MODELS_AT_ONCE = 16
+MODELS_AT_ONCE = 32
 """Models that share one pass over a corrupted set; bounds the memory of a worker."""
 
 

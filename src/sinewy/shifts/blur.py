@@ -71,7 +71,7 @@ def defocus_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Te
     size = [next_fast_len(side, real=True) for side in padded.shape[-2:]]
     # the disk is symmetric, so convolving is correlating, and the part that wraps around is cut off
     spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel.to(images.device), s=size)
-    levels = torch.fft.irfft2(spectrum, s=size)[..., 2 * reach :, 2 * reach :][..., :height, :width]
+    levels = torch.fft.irfft2(spectrum, s=size)[..., 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
     return to_uint8(levels + ON_THE_EDGE)
 
 

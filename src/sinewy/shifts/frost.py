@@ -47,15 +47,14 @@ def frost(
 ) -> Tensor:
     """Return `images`, uint8 (N, 3, H, W), under a cutting of one of five pictures of frost.
 
-    The pictures are the benchmark's photographs where `folder` (by default the environment variable SINEWY_FROST)
-    holds them: frost1.png, frost2.png, frost3.png, frost4.jpg and frost5.jpg of the ImageNet-C repository, checked by
-    MD5. Without a folder they are procedural pictures of similar brightness. Pictures too small for the images are
-    enlarged to 1.1 times what is needed. Raises InputError if a photograph is missing or is not the published one.
+    The pictures are the benchmark's photographs if `folder` holds them: frost1.png, frost2.png, frost3.png, frost4.jpg
+    and frost5.jpg of the ImageNet-C repository, checked by MD5. Without a folder they are procedural pictures of
+    similar brightness and texture. Pictures too small for the images are enlarged to 1.1 times what is needed. Raises
+    InputError if a photograph is missing or is not the published one.
     """
     height, width = images.shape[2:]
-    source = folder if folder is not None else os.environ.get("SINEWY_FROST") or None
-    key = None if source is None else str(Path(source).expanduser())
-    cutting = _cuttings(key, _SCALE[preset], height, width, images.device, draws)
+    source = None if folder is None else str(Path(folder).expanduser())
+    cutting = _cuttings(source, _SCALE[preset], height, width, images.device, draws)
     keep, add = _FROST[preset][severity - 1]
     return to_uint8((images.double() * keep).add_(cutting.double() * add).add_(ON_THE_EDGE))
 

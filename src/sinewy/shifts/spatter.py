@@ -57,7 +57,7 @@ def spatter(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
         return _splash(images, wetness.masked_fill_(wetness < threshold, 0), last)
     cover = gaussian((wetness > threshold).double(), last)[:, None]
     cover.masked_fill_(cover < 0.8, 0)
-    return to_uint8(images * (1 - cover) + cover * _colour(_MUD, images.device) + ON_THE_EDGE)
+    return to_uint8((images * (1 - cover)).add_(cover * _colour(_MUD, images.device)).add_(ON_THE_EDGE))
 
 
 def _splash(images: Tensor, wetness: Tensor, strength: float) -> Tensor:
@@ -66,7 +66,7 @@ def _splash(images: Tensor, wetness: Tensor, strength: float) -> Tensor:
     shine = (levels * _relief(levels)).permute(2, 0, 1)[:, None].double()
     brightest = shine.amax((2, 3), keepdim=True)
     shine *= strength / brightest.clamp(min=1)
-    return to_uint8(images + shine * _colour(_WATER, images.device) + ON_THE_EDGE)
+    return to_uint8((shine * _colour(_WATER, images.device)).add_(images).add_(ON_THE_EDGE))
 
 
 def _relief(levels: Tensor) -> Tensor:

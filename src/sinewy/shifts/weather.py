@@ -71,8 +71,8 @@ def snow(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
     levels = images.double()
     luma = torch.tensor(_LUMA, dtype=torch.float64, device=images.device)[:, None, None]
     grey = (levels * luma).sum(1, keepdim=True)
-    whitened = levels + whitening * (grey * 1.5 + 0.5 * 255 - levels).clamp_(min=0)
-    return to_uint8(whitened + flakes + flakes.flip(2, 3) + ON_THE_EDGE)
+    lacking = (grey * 1.5 + 0.5 * 255 - levels).clamp_(min=0).mul_(whitening)
+    return to_uint8(levels.add_(lacking).add_(flakes + flakes.flip(2, 3) + ON_THE_EDGE))
 
 
 def _flakes(images: Tensor, constants: tuple[float, float, float, float, int, float], draws: Draws) -> Tensor:
