@@ -35,7 +35,8 @@ IMAGES = {32: 256, 64: 64, 224: 8}
 PEER_IMAGES = {32: 8, 64: 4, 224: 1}
 SLOWEST_MS = {32: 0.5}
 MEAN_MS = {32: 0.15}
-MEAN_RATIO = 0.067
+MEAN_RATIO = {32: 0.067, 64: 0.067, 224: 0.1}
+OTHERS_RATIO = 0.333
 
 Seconds = Callable[[], float]
 
@@ -140,10 +141,10 @@ def judge(result: dict[str, Any]) -> list[dict[str, Any]]:
         goals.append((f"slowest kind, ms per image ({slowest})", own[slowest], SLOWEST_MS[size]))
         goals.append((f"ms per image ({label})", statistics.mean(own.values()), MEAN_MS[size]))
     if None not in peer.values():
-        ratio = sum(own.values()) / sum(peer.values())
-        goals.append((f"corruption time / imagecorruptions time ({label})", ratio, MEAN_RATIO))
-        closest = max(own, key=lambda kind: own[kind] / peer[kind])
-        goals.append((f"largest ratio of one kind ({closest})", own[closest] / peer[closest], 1.0))
+        others = [kind for kind in own if kind != "glass_blur"]
+        ratio, other_ratio = (sum(own[k] for k in kinds) / sum(peer[k] for k in kinds) for kinds in (own, others))
+        goals.append((f"corruption time / imagecorruptions time ({label})", ratio, MEAN_RATIO[size]))
+        goals.append(("the same without glass_blur, the peer's slowest", other_ratio, OTHERS_RATIO))
     return [{"name": name, "value": value, "target": goal, "met": value <= goal} for name, value, goal in goals]
 
 

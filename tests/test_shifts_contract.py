@@ -250,7 +250,13 @@ REFUSED = {
     "severity -1": (lambda: corrupt(pictures(), "fog", -1), "got -1"),
     "severity 2.5": (lambda: corrupt(pictures(), "fog", 2.5), r"got 2\.5"),
     "severity True": (lambda: corrupt(pictures(), "fog", True), "got True"),
-    "a negative start": (lambda: corrupt(pictures(), "fog", 3, start=-1), "start .* cannot be negative, got -1"),
+    "a negative start": (lambda: corrupt(pictures(), "fog", 3, start=-1), "start, .* whole number from 0, got -1"),
+    "a seed of text": (lambda: corrupt(pictures(), "fog", 3, seed="7"), "seed must be a whole number, got '7'"),
+    "a device that is not there": (
+        lambda: corrupt(pictures(), "fog", 3, device="cuda:63"),
+        "device 'cuda:63' is not on this machine",
+    ),
+    "a device that is nothing": (lambda: corrupt(pictures(), "fog", 3, device="gpu"), "device 'gpu' is not on this"),
     "a kind that breaks the contract": (
         lambda: corrupt(pictures(), f"{__name__}:broken_kind", 3),
         r"must return uint8 of shape \(5, 3, 32, 32\), got torch\.float32 \(5, 3, 32, 32\)",

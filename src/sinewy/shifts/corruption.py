@@ -19,7 +19,7 @@ from sinewy.shifts.draws import Draws
 DEFINITIONS = 1
 """Version of the definitions: raised when any kind changes a byte, so that old corrupted sets are not taken for new."""
 
-VALUES_PER_BLOCK = {"cpu": 2**18, "cuda": 2**25}
+VALUES_PER_BLOCK = {"cpu": 2**18, "cuda": 2**24}
 """How many pixel values are corrupted at once: on a CPU what stays in its cache, on a GPU what fills it."""
 
 Kind = Callable[..., Tensor]
@@ -54,11 +54,11 @@ def corrupt(
     >>> corrupt(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), "fog", 3).shape
     torch.Size([2, 3, 32, 32])
     """
-    _check(images, severity, preset, start)
+    _check(images, severity, preset, seed, start)
     function: Kind = resolve("corruption", kind, CORRUPTIONS)
     if kind == "frost":
         function = partial(function, folder=_frost_folder(frost_folder))
-    target = torch.device(device) if device is not None else images.device
+    target = images.device if device is None else _device(device)
     if severity == 0:
         return images.to(target, copy=True)
     result = torch.empty(images.shape, dtype=torch.uint8, device=target)
@@ -98,13 +98,28 @@ def _frost_folder(given: str | os.PathLike[str] | None) -> Path | None:
     return Path(folder) if folder else None
 
 
-def _check(images: Any, severity: Any, preset: str, start: int) -> None:
+def _device(name: torch.device | str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device '{name}' is not on this machine. Use 'cpu', or leave device out.") from None
+
+
+def _check(images: Any, severity: Any, preset: str, seed: Any, start: Any) -> None:
     _check_images(images)
     _check_preset(preset)
-    if isinstance(severity, bool) or not isinstance(severity, int) or not 0 <= severity <= 5:
+    if not _whole(severity) or not 0 <= severity <= 5:
         raise InputError(f"severity must be a whole number from 1 to 5 (0 returns a copy), got {severity!r}.")
-    if start < 0:
-        raise InputError(f"start is the number of the first image in its set and cannot be negative, got {start}.")
+    if not _whole(seed):
+        raise InputError(f"seed must be a whole number, got {seed!r}.")
+    if not _whole(start) or start < 0:
+        raise InputError(
+            f"start, the number of the first image in its set, must be a whole number from 0, got {start!r}."
+        )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_images(images: Any) -> None:

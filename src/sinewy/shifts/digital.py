@@ -101,14 +101,15 @@ def _box(size: int, small: int) -> Tensor:
     centre = (np.arange(small)[:, None] + 0.5) * step
     first, last = (centre - step / 2 + 0.5).astype(int), (centre + step / 2 + 0.5).astype(int)
     taps = np.arange(size)[None, :]
-    covered = (taps >= first) & (taps < np.minimum(last, size))
+    offset = (taps - centre + 0.5) * (1 / step)
+    covered = (taps >= first) & (taps < last) & (offset > -0.5) & (offset <= 0.5)
     return torch.from_numpy((covered / covered.sum(1, keepdims=True)).astype(np.float32))
 
 
 @lru_cache(maxsize=64)
 def _nearest(size: int, small: int) -> Tensor:
     """Return which of `small` pixels covers the middle of each of `size`."""
-    return torch.from_numpy(((np.arange(size) + 0.5) * small / size).astype(np.int64))
+    return torch.from_numpy(((np.arange(size) + 0.5) * (small / size)).astype(np.int64))
 
 
 def jpeg_compression(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:

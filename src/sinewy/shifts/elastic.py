@@ -39,7 +39,7 @@ def elastic_transform(images: Tensor, severity: int, preset: str, draws: Draws) 
     height, width = images.shape[2:]
     if min(height, width) < _SMALLEST:
         raise InputError(
-            f"elastic_transform needs at least {_SMALLEST} x {_SMALLEST} pixels, got {height} x {width}; use larger images."
+            f"elastic_transform needs at least {_SMALLEST} pixels a side, got {height} x {width}; use larger images."
         )
     amplitude, sigma, jitter = _ELASTIC[preset][severity - 1]
     moved = _affine_sources(height, width, (draws.uniform(3, 2).double() * 2 - 1) * jitter)

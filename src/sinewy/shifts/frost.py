@@ -16,7 +16,7 @@ from torch import Tensor
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.files import digest
 from sinewy.shifts.draws import Draws
-from sinewy.shifts.filters import ON_THE_EDGE, to_uint8
+from sinewy.shifts.filters import to_uint8
 from sinewy.shifts.frost_texture import frost_pictures
 
 _FROST = {
@@ -39,7 +39,7 @@ _ORIGINALS = {
 """MD5 of the benchmark's photographs. It never used a sixth one, and its second and third show the same pixels."""
 
 _OWN = (0, 1, 1, 2, 3)
-"""Which procedural picture takes the place of each photograph: the white one twice, since two photographs are the same."""
+"""Which procedural picture takes the place of each photograph: the white one twice, as there are two of that one."""
 
 
 def frost(
@@ -56,7 +56,7 @@ def frost(
     source = None if folder is None else str(Path(folder).expanduser())
     cutting = _cuttings(source, _SCALE[preset], height, width, images.device, draws)
     keep, add = _FROST[preset][severity - 1]
-    return to_uint8((images.double() * keep).add_(cutting.double() * add).add_(ON_THE_EDGE))
+    return to_uint8((images.double() * keep).add_(cutting.double() * add))
 
 
 def _cuttings(folder: str | None, scale: float, height: int, width: int, device: torch.device, draws: Draws) -> Tensor:

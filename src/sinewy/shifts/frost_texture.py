@@ -89,7 +89,7 @@ def _ferns(habit: _Habit, draws: Draws) -> Floats:
 
 
 def _branches(parents: _Strokes, spacing: float, share: float, weight: float, draws: Draws) -> _Strokes:
-    """Return the branches on both sides of `parents`, each at most `share` of the length that its parent goes on for."""
+    """Return the branches on both sides of `parents`, each at most `share` of what is left of its parent there."""
     who, way = _along(parents.length, spacing)
     who, way, side = np.tile(who, 2), np.tile(way, 2), np.repeat([-1.0, 1.0], len(who))
     vigour, turn, slip = _floats(draws.uniform(3, len(who)))
@@ -98,16 +98,17 @@ def _branches(parents: _Strokes, spacing: float, share: float, weight: float, dr
     length = (parents.length[who] - way) * share * (0.5 + 0.5 * vigour)
     grown = length > 1
     turn = -side * (0.2 + 0.4 * turn) / np.maximum(length, 1)
-    fields = (field[grown] for field in (x, y, heading + side * _FORK, turn, length))
-    return _Strokes(*fields, weight)
+    heading = heading + side * _FORK
+    return _Strokes(x[grown], y[grown], heading[grown], turn[grown], length[grown], weight)
 
 
 def _along(lengths: Floats, spacing: float) -> tuple[NDArray[np.int64], Floats]:
     """Return points every `spacing` pixels along strokes of `lengths`: which stroke, and how far along it."""
     counts = (lengths / spacing).astype(np.int64)
-    who = np.repeat(np.arange(len(lengths)), counts)
-    rank = np.arange(len(who)) - np.repeat(counts.cumsum() - counts, counts)
-    return who, (rank + 0.5) * spacing
+    who = np.repeat(np.arange(len(lengths), dtype=np.int64), counts)
+    rank = np.arange(len(who), dtype=np.float64) - np.repeat(counts.cumsum() - counts, counts)
+    way: Floats = (rank + 0.5) * spacing
+    return who, way
 
 
 def _deposit(strokes: _Strokes) -> Floats:
@@ -117,8 +118,9 @@ def _deposit(strokes: _Strokes) -> Floats:
     amount = strokes.weight * (1 - 0.7 * way / strokes.length[who])
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     seen = (column >= 0) & (column < WIDTH) & (row >= 0) & (row < HEIGHT)
-    flat = np.bincount((row * WIDTH + column)[seen], amount[seen], minlength=HEIGHT * WIDTH)
-    return flat.reshape(HEIGHT, WIDTH)
+    ice = np.zeros((HEIGHT, WIDTH))
+    np.add.at(ice, (row[seen], column[seen]), amount[seen])
+    return ice
 
 
 def _standard(values: Floats) -> Floats:
