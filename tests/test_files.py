@@ -16,11 +16,16 @@ from sinewy.seeds import derive
 def test_a_failed_write_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "before")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def fail_halfway() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert path.read_text() == "before"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_an_unwritable_folder(tmp_path):

@@ -31,6 +31,8 @@ def is_channels_last(model: nn.Module) -> bool:
 
 
 def _folded(model: nn.Module) -> nn.Module:
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return model  # nothing to fold, so no reason to trace
     try:
         folded: nn.Module = fuse(model, inplace=False, no_trace=False)
     except Exception:  # tracing runs the user's code with proxies, which may raise anything at all

@@ -87,16 +87,13 @@ def pixelate(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor
 
 
 def _rounded(levels: Tensor) -> Tensor:
-    return levels.add_(0.5).floor_()
+    """Round means of whole levels, halves up: they are far apart, so a little more mends what float32 cut from a half."""
+    return levels.add_(0.5 + 1e-3).floor_()
 
 
 @lru_cache(maxsize=64)
 def _box(size: int, small: int) -> Tensor:
-    """Return the (small, size) matrix of Pillow's BOX filter.
-
-    float32 is exact here: means of 2 or 4 levels are exact, and means of 3 or more are never within rounding of a half
-    unless they are exact too.
-    """
+    """Return the (small, size) matrix of Pillow's BOX filter; the order of operations is Pillow's, as halves are common."""
     step = size / small
     centre = (np.arange(small)[:, None] + 0.5) * step
     first, last = (centre - step / 2 + 0.5).astype(int), (centre + step / 2 + 0.5).astype(int)
