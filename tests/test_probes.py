@@ -113,7 +113,7 @@ def test_every_model_sees_the_same_bytes_made_once(monkeypatch):
 
     sw.audit(Watching("a"), data, against=Watching("b"), kinds=["fog", "frost"], severities=[2, 4])
     assert seen["a"] == seen["b"]
-    assert len(seen["a"]) == 2 * (1 + 4)  # two forward passes for the clean set and each of the four shifts
+    assert len(seen["a"]) == 2 * (1 + 4) + 1  # two batches, clean and four shifts; and one example to count FLOPs
     assert made == [("fog", 2), ("fog", 4), ("frost", 2), ("frost", 4)]
 
 

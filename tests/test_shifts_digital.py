@@ -120,19 +120,22 @@ def mapped(x: Floats, forward: Floats) -> Floats:
     backward = np.linalg.inv(np.vstack([forward, [0, 0, 1]]))
     rows, columns = np.mgrid[: x.shape[0], : x.shape[1]]
     places = np.einsum("ij,jhw->ihw", backward[:2], np.stack([columns, rows, np.ones_like(rows)]))
-    return np.stack(
-        [ndimage.map_coordinates(c, places[::-1], order=1, mode="mirror") for c in np.moveaxis(x, -1, 0)], -1
-    )
+    return sampled(x, places[::-1], "mirror")
+
+
+def sampled(x: Floats, places: Floats, mode: str) -> Floats:
+    channels = np.moveaxis(x, -1, 0)
+    return np.stack([ndimage.map_coordinates(channel, places, order=1, mode=mode) for channel in channels], -1)
 
 
 def bent(x: Floats, fields: Floats) -> Floats:
     rows, columns = np.mgrid[: x.shape[0], : x.shape[1]]
-    places = np.stack([rows + fields[1], columns + fields[0]])
-    return np.stack([ndimage.map_coordinates(c, places, order=1, mode="reflect") for c in np.moveaxis(x, -1, 0)], -1)
+    return sampled(x, np.stack([rows + fields[1], columns + fields[0]]), "reflect")
 
 
 @every_case
 def test_elastic_transform_is_that_of_scipy_and_opencv(preset: str, severity: int) -> None:
+    """In flat patches the oracle's sums fall short of a whole level at random; ours do not, so neither may it."""
     images = pictures(preset)
     height, width = images.shape[2:]
     amplitude, sigma, jitter = elastic._ELASTIC[preset][severity - 1]
@@ -144,9 +147,9 @@ def test_elastic_transform_is_that_of_scipy_and_opencv(preset: str, severity: in
         if amplitude:
             fields = [gaussian(field * 2 - 1, sigma, mode="reflect", truncate=3) * amplitude for field in sheet]
             x = bent(x, np.stack(fields))
-        expected.append(x)
+        expected.append(x + 1e-10)
     result = elastic.elastic_transform(images, severity, preset, Given(moves, sheets))
-    assert off_by_one(result, stored(expected)) < 0.01
+    assert off_by_one(result, stored(expected)) < 0.0005
 
 
 def test_the_affine_step_is_that_of_opencv() -> None:

@@ -245,9 +245,8 @@ def test_distances_by_hand() -> None:
 
 def test_equalizing_spreads_ranks_and_leaves_flat_maps() -> None:
     generator = np.random.default_rng(1)
-    maps = np.stack(
-        [generator.integers(0, 21, (16, 20)), generator.binomial(20, 0.1, (16, 20)), np.full((16, 20), 7)], -1
-    )
+    shape = (16, 20)
+    maps = np.stack([generator.integers(0, 21, shape), generator.binomial(20, 0.1, shape), np.full(shape, 7)], -1)
     found = edges.equalized(torch.from_numpy(maps), 21).numpy()
     for number in range(3):
         np.testing.assert_array_equal(found[..., number], cv2.equalizeHist(np.uint8(maps[..., number])))
@@ -280,38 +279,34 @@ def frosted(folder: Path, images: Tensor, severity: int, preset: str, chosen: Te
         picture = cv2.cvtColor(cv2.imread(str(folder / list(frost._ORIGINALS)[number])), cv2.COLOR_BGR2RGB)
         picture = cv2.resize(picture, (0, 0), fx=scale, fy=scale) if scale != 1 else picture
         height, width = image.shape[1:]
-        y, x = (
-            int(part * (room - side)) for part, room, side in zip(place, picture.shape, (height, width), strict=False)
-        )
+        y, x = int(place[0] * (picture.shape[0] - height)), int(place[1] * (picture.shape[1] - width))
         cutting = picture[y : y + height, x : x + width]
-        expected.append((keep * image.permute(1, 2, 0).numpy() + add * cutting) / 255)
-    return stored(expected)
+        expected.append(np.uint8(np.clip(keep * image.permute(1, 2, 0).numpy() + add * cutting, 0, 255)))
+    return torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2)
 
 
 @every_case
 def test_frost_cuts_and_mixes_as_published(photographs: Path, preset: str, severity: int) -> None:
-    """At "tiny" OpenCV's resizing rounds its weights to 1/2048, which moves a few levels of the picture by one."""
+    """Equal to the last bit, but at "tiny", where OpenCV's resizing rounds its weights and a few levels move by one."""
     images = pictures(preset).repeat(5, 1, 1, 1)
     draws = drawn("frost", severity, images)
     chosen, corner = torch.arange(len(images)) % 5, draws.uniform(2)
     result = frost.frost(images, severity, preset, Given(chosen, corner), folder=photographs)
     expected = frosted(photographs, images, severity, preset, chosen, corner)
-    assert off_by_one(result, expected) < (0.1 if preset == "tiny" else 0.001)
+    assert off_by_one(result, expected) <= (0.1 if preset == "tiny" else 0)
 
 
 def test_frost_of_the_published_photographs(dev_data: Path) -> None:
     folder, images = dev_data / "frost", pictures("cifar").repeat(5, 1, 1, 1)
     chosen, corner = torch.arange(15) % 5, drawn("frost", 3, images).uniform(2)
     result = frost.frost(images, 3, "cifar", Given(chosen, corner), folder=folder)
-    assert off_by_one(result, frosted(folder, images, 3, "cifar", chosen, corner)) < 0.001
+    assert torch.equal(result, frosted(folder, images, 3, "cifar", chosen, corner))
 
 
 def test_frost_photographs_are_checked(photographs: Path) -> None:
     images = pictures("cifar")
     (photographs / "frost4.jpg").write_bytes(b"not frost")
-    with pytest.raises(
-        CorruptFileError, match=r"frost4\.jpg is not the frost photograph of ImageNet-C \(md5 [0-9a-f]{32}"
-    ):
+    with pytest.raises(CorruptFileError, match=r"frost4\.jpg is not the frost photograph of ImageNet-C \(md5 [0-9a-f]"):
         corrupt(images, "frost", 1, frost_folder=photographs)
     (photographs / "frost4.jpg").unlink()
     with pytest.raises(InputError, match=r"frost4\.jpg cannot be read \(No such file or directory\)"):

@@ -87,13 +87,13 @@ def pixelate(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor
 
 
 def _rounded(levels: Tensor) -> Tensor:
-    """Round means of whole levels, halves up: they are far apart, so a little more mends what float32 cut from a half."""
+    """Round means of few whole levels, halves up; a little more than a half mends what float32 cut from one."""
     return levels.add_(0.5 + 1e-3).floor_()
 
 
 @lru_cache(maxsize=64)
 def _box(size: int, small: int) -> Tensor:
-    """Return the (small, size) matrix of Pillow's BOX filter; the order of operations is Pillow's, as halves are common."""
+    """Return the (small, size) matrix of Pillow's BOX filter, by its operations in their order: ties are common."""
     step = size / small
     centre = (np.arange(small)[:, None] + 0.5) * step
     first, last = (centre - step / 2 + 0.5).astype(int), (centre + step / 2 + 0.5).astype(int)

@@ -94,11 +94,10 @@ class Sparsifier:
             raise InputError(f"steps is the number of optimizer steps of training, at least 1; got {steps}.")
         parameters = prunable(model, include=self.include, exclude=self.exclude)
         groups = _groups(parameters, optimizer)
-        self.steps = steps
+        self.step, self.moved, self.steps = 0, 0, steps
         self.prepare()
-        self._set_masks(
-            parameters, groups, masks if masks is not None else self._initial_masks(model, parameters), optimizer
-        )
+        start = masks if masks is not None else self._initial_masks(model, parameters)
+        self._set_masks(parameters, groups, start, optimizer)
         self._hooks = StepHooks(self, optimizer)
         return self
 
@@ -236,6 +235,8 @@ class Sparsifier:
         for name, parameter in parameters.items():
             if name not in masks or masks[name].shape != parameter.shape:
                 raise InputError(f"the given masks do not fit '{name}' of shape {tuple(parameter.shape)}.")
+        self._layers = {}
+        for name, parameter in parameters.items():
             self._layers[name] = make_layer(name, parameter, masks[name], groups[name], self.seed)
             pruned = (~self._layers[name].mask).reshape(-1).nonzero().squeeze(1)
             optimizer_state.reset(optimizer, groups[name], parameter, pruned)
