@@ -70,22 +70,19 @@ def uniform(parameters: Mapping[str, Tensor], density: float) -> dict[str, float
 
 
 def erk(parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Return Erdos-Renyi-kernel densities: proportional to sum(shape) / prod(shape), all dimensions counted (RigL, Evci
-    2020)."""
+    """Return Erdos-Renyi-kernel densities: proportional to sum(shape) / prod(shape) (Evci et al. 2020)."""
     return _scaled({name: sum(p.shape) / math.prod(p.shape) for name, p in parameters.items()}, parameters, density)
 
 
 def er(parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Return Erdos-Renyi densities: proportional to (n_in + n_out) / (n_in * n_out), kernel dimensions ignored (SET,
-    Mocanu 2018)."""
+    """Return Erdos-Renyi densities: proportional to (n_in + n_out) / (n_in * n_out) (Mocanu et al. 2018)."""
     return _scaled(
         {name: sum(p.shape[:2]) / math.prod(p.shape[:2]) for name, p in parameters.items()}, parameters, density
     )
 
 
 def global_magnitude(parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Return the densities that ranking all weights together by magnitude gives; ties go to the earlier tensor and
-    index."""
+    """Return the densities that ranking all weights together by magnitude gives; ties go to the earlier weight."""
     sizes = [p.numel() for p in parameters.values()]
     magnitudes = torch.cat([p.detach().abs().reshape(-1).float() for p in parameters.values()])
     kept = largest(magnitudes, round(density * sum(sizes)))
@@ -117,8 +114,7 @@ def counts(sparsities: Mapping[str, float], shapes: Shapes) -> dict[str, int]:
 
 
 def _scaled(raw: Mapping[str, float], parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:
-    """Scale `raw` densities to meet the budget; tensors that would exceed 1 are made dense and the rest scaled
-    again."""
+    """Scale `raw` densities to meet the budget; what would exceed 1 is made dense and the rest scaled again."""
     sizes = {name: p.numel() for name, p in parameters.items()}
     budget = density * sum(sizes.values())
     full: set[str] = set()

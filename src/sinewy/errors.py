@@ -7,8 +7,7 @@ from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """The request cannot be met: the sentence says what was wrong, the value, and the fix. The command line exits with
-    2."""
+    """The request cannot be met; the sentence says what was wrong, the value, and the fix."""
 
 
 class CorruptFileError(InputError):

@@ -15,8 +15,7 @@ from sinewy.errors import InputError, unknown_name
 
 
 def check_name(what: str, name: str, family: Mapping[str, str]) -> None:
-    """Raise InputError, with the closest known name, unless `name` is in `family` or reads
-    "package.module:attribute"."""
+    """Raise InputError unless `name` is in `family` or reads "package.module:attribute"."""
     if name not in family and ":" not in name:
         raise unknown_name(what, name, family)
 

@@ -70,8 +70,7 @@ def prunable(
 
 
 def _matrices(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    """Yield (module, full name, parameter) for every materialised floating-point parameter with two or more
-    dimensions."""
+    """Yield (module, full name, parameter) for every floating-point parameter with two or more dimensions."""
     for prefix, module in model.named_modules():
         if hasattr(module, "parametrizations") and isinstance(module, PRUNABLE_TYPES):
             warnings.warn(f"{prefix}: its weight is parametrized and stays dense.", stacklevel=4)

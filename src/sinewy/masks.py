@@ -72,8 +72,7 @@ class Masks(Mapping[str, Tensor]):
 
     @property
     def hash(self) -> str:
-        """Hexadecimal digest of names, shapes and bits: equal exactly if the masks are equal, on any device, in any
-        order."""
+        """Hexadecimal digest of names, shapes and bits: equal if the masks are, on any device, in any order."""
         state = hashlib.sha256()
         for name, packed in sorted(self.pack().items()):
             state.update(f"{name}{tuple(self[name].shape)}".encode())
@@ -122,8 +121,7 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def random(cls, shapes: Mapping[str, Any], counts: Mapping[str, int], *, seed: int) -> Masks:
-        """Return masks that keep exactly `counts[name]` weights at uniformly random places; each tensor has its own
-        stream."""
+        """Return masks that keep exactly `counts[name]` weights at random places; each tensor has its own stream."""
         masks = {}
         for name, count in counts.items():
             generator = torch.Generator().manual_seed(derive("mask", seed, name))

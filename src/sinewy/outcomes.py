@@ -58,8 +58,7 @@ COLUMNS = tuple(field.name for field in fields(Outcomes))
 
 
 def save_outcomes(path: Path, by_severity: Mapping[int, Outcomes], metadata: Mapping[str, Any]) -> None:
-    """Write the outcomes of one shift, all severities stacked as (severities, n), with `metadata` as JSON, in one
-    step."""
+    """Write the outcomes of one shift in one step: columns of shape (severities, n), and `metadata` as JSON."""
     from safetensors.numpy import save_file
 
     severities = sorted(by_severity)

@@ -122,8 +122,7 @@ class TrainOptions(Strict):
 
 
 class AuditSpec(Strict):
-    """What a trained model is measured on: the clean test set always, and the corruptions named (all of them by
-    default)."""
+    """What a trained model is measured on: the clean test set always, and the corruptions named."""
 
     kinds: tuple[str, ...] = tuple(CORRUPTIONS)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
@@ -151,8 +150,7 @@ class CellSpec(Strict):
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits of the hash of what differs from the defaults: fields added later leave old names
-        alone."""
+        """Twelve hexadecimal digits of a hash of what differs from the defaults: new fields leave old names alone."""
         meaning = {"meaning": MEANING} | self.model_dump(mode="json", exclude_defaults=True)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -192,8 +190,7 @@ class Recipe(Strict):
 
 
 def parse(schema: type[Part], raw: Any, source: str) -> Part:
-    """Return `raw` as `schema`; raises InputError in one sentence that names `source`, the field, the value and the
-    nearest name."""
+    """Return `raw` as `schema`; raises InputError that names `source`, the field, the value and the nearest name."""
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
@@ -201,8 +198,7 @@ def parse(schema: type[Part], raw: Any, source: str) -> Part:
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Return the recipe in a YAML file, or the built-in one of that name, with "dotted.field=value" overrides
-    applied."""
+    """Return the recipe in a YAML file, or the built-in one of that name, with "dotted.field=value" overrides."""
     text, source = _text_of(path)
     try:
         raw = yaml.safe_load(text)

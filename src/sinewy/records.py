@@ -26,8 +26,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a model costs to run and to train. One multiply-accumulate is 2 FLOPs; conv and linear layers, times mask
-    density.
+    """What a model costs to run and to train; FLOPs of conv and linear layers, times mask density.
+
+    One multiply-accumulate is 2 FLOPs.
 
     Inference is one example. Training is 3 x forward x examples seen, plus what the method adds (dense gradients).
     """

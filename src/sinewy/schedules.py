@@ -23,8 +23,10 @@ def constant(progress: float) -> float:
 
 
 def cosine(progress: float) -> float:
-    """Return (1 + cos(pi * progress)) / 2 (RigL, Evci et al. 2020, eq. 1: progress is step / last step, not counted
-    from the first update)."""
+    """Return (1 + cos(pi * progress)) / 2 (Evci et al. 2020, section 3).
+
+    Progress is step / last step, as in the RigL code, not counted from the first update.
+    """
     return (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -6,8 +6,7 @@ import hashlib
 
 
 def derive(*parts: int | str) -> int:
-    """Return a seed in [0, 2**63) that depends on every part, and on nothing else (not on PYTHONHASHSEED, process or
-    platform).
+    """Return a seed in [0, 2**63) that depends on every part, and on nothing else.
 
     >>> derive(0, "order", 3) == derive(0, "order", 3)
     True

@@ -24,8 +24,10 @@ class OpenedModel(NamedTuple):
 
 
 def open_model(source: str | Path, *, weights: str | Path | None = None, classes: int | None = None) -> OpenedModel:
-    """Return the model at `source`: a run folder or file written by Sinewy (which remember how to build themselves), or
-    a name for `sinewy.models.build` with `classes`, whose weights are then read from the safetensors file `weights`.
+    """Return the model at `source`.
+
+    `source` is a run folder or a model file written by Sinewy, which remember how to build themselves, or a name for
+    `sinewy.models.build` with `classes`; its weights are then read from the safetensors file `weights`.
 
     Raises InputError if it is not there or does not say how it is built, CorruptFileError if it is damaged.
     """

@@ -40,8 +40,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def outcomes(self, blocks: Iterable[Tensor], labels: NDArray[np.int64]) -> dict[str, Outcomes]:
-        """Return the outcomes of every model on the images in `blocks` (uint8 tensors (N,3,H,W), in the order of
-        `labels`).
+        """Return the outcomes of every model on `blocks` of uint8 images (N,3,H,W), in the order of `labels`.
 
         Each block is read once and run through all models. Raises InputError if a model's outputs do not fit the
         labels.

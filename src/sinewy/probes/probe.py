@@ -41,8 +41,7 @@ class Probe(ABC):
     @property
     @abstractmethod
     def kinds(self) -> tuple[str, ...]:
-        """The shifts, in order; each is measured and stored by itself, so that an interrupted audit goes on from the
-        next."""
+        """The shifts, in order; each is measured and stored by itself, so that an audit can go on from the next."""
 
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
@@ -55,8 +54,7 @@ class Probe(ABC):
     def measure(
         self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"
     ) -> Iterator[Measurement]:
-        """Yield the measurement of each kind in turn; raises InputError for an empty set or a model that does not fit
-        it."""
+        """Yield the measurement of each kind in turn; raises InputError for an empty set or a model that misfits."""
         if len(data) == 0:
             raise InputError("there is nothing to audit on: the set is empty.")
         evaluator = Evaluator(models, mean=data.mean, std=data.std, device=device)

@@ -1,5 +1,7 @@
-"""The local engine: a pool of worker processes, one task each at a time, threads set before torch is imported. No torch
-here."""
+"""The local engine: a pool of worker processes, one task each at a time. No torch.
+
+Threads are set in their environment, since they count only if set before torch is imported.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,10 @@ OnEvent = Callable[[Event], None]
 
 
 class Engine(Protocol):
-    """What runs tasks somewhere. A task is a plain dict: the name of a method of `sinewy.runs.tasks.Tasks` and its
-    arguments."""
+    """What runs tasks somewhere.
+
+    A task is a plain dict: the name of a method of `sinewy.runs.tasks.Tasks` and its arguments.
+    """
 
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> list[Event]:
         """Return one result per task, in order; events of running tasks go to `on_event` as they come."""
@@ -33,8 +37,10 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Worker processes on this machine, as many as `jobs`, each with `threads` threads (one by default: N workers times
-    the default number of threads is ten times slower). A worker that is killed fails its task only, and is replaced.
+    """Worker processes on this machine, as many as `jobs`, each with `threads` threads.
+
+    One thread by default: N workers times the default number of threads is ten times slower. A worker that is killed
+    fails its task only, and is replaced.
     """
 
     def __init__(
@@ -50,8 +56,7 @@ class LocalEngine:
             self._workers.append(_Worker(self._options))
 
     def run(self, tasks: Sequence[Task], on_event: OnEvent) -> list[Event]:
-        """Return one result per task, in order. KeyboardInterrupt stops the workers at their next checkpoint and goes
-        on up."""
+        """Return one result per task, in order; KeyboardInterrupt stops the workers at their next checkpoint."""
         results: list[Event | None] = [None] * len(tasks)
         waiting = deque(enumerate(tasks))
         inbox: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()

@@ -41,8 +41,7 @@ def read_study(store: Store) -> StudyRecord:
 
 
 def method_labels(cells: Sequence[CellSpec], recipe: Recipe) -> dict[str, str]:
-    """Return what to call each cell: its sparsifier and sparsity, and whatever else tells it from others but the
-    seed."""
+    """Return what to call each cell: sparsifier, sparsity, and whatever else but the seed tells it from others."""
     axes = [axis for axis in recipe.grid if axis != "seed" and axis.partition(".")[0] != "sparsifier"]
     plain = {cell.id: _method(cell) for cell in cells}
     labels = {

@@ -39,8 +39,8 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path | str, recipe: Recipe, command: str) -> Store:
-        """Make the folders of a study, or update those of an earlier run; finished cells stay whatever the recipe says
-        now.
+        """Make the folders of a study, or update those of an earlier run; finished cells stay.
+
 
         Raises InputError if the folder cannot be written, or holds something else.
         """
@@ -104,8 +104,7 @@ class Store:
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def state(self, cell: str) -> str:
-        """Return "trained", "running", "failed", "started" (a checkpoint waits for the same command again) or
-        "waiting"."""
+        """Return "trained", "running", "failed", "started" (a checkpoint waits) or "waiting"."""
         folder = self.cell_folder(cell)
         if self.is_trained(cell):
             return "trained"

@@ -1,5 +1,4 @@
-"""Running a study: check everything, train the cells, audit them shift by shift. Running it again continues. No torch
-here."""
+"""Running a study: check everything, train the cells, audit them shift by shift; again is continue. No torch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a worker process does for a study: check it, train a cell, audit one shift. Each can be killed and asked
-again."""
+"""What a worker does for a study: check it, train a cell, audit one shift; each can be killed and asked again."""
 
 from __future__ import annotations
 
@@ -70,8 +69,7 @@ class Tasks:
                 return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
 
     def audit(self, store: str, cells: list[str], kind: str, data: dict[str, Any], spec: dict[str, Any]) -> Event:
-        """Measure cells on one shift, each corrupted batch made once for all of them, and write the outcomes of
-        each."""
+        """Measure cells on one shift, each corrupted batch made once for all, and write the outcomes of each."""
         ledger, where = Store(store), parse(DataSpec, data, "data")
         audit = parse(AuditSpec, spec, "audit")
         protocol = protocol_id(self._protocol(where, audit))

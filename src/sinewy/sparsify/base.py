@@ -119,8 +119,7 @@ class Sparsifier:
         return self.masks.sparsity if self._layers else self.target
 
     def apply_(self, module: nn.Module) -> None:
-        """Prune another copy of the model in place (an EMA of a dynamic sparse model is not sparse until this is
-        done)."""
+        """Prune another copy of the model in place; an EMA over moving masks is not sparse until this is done."""
         self.masks.apply_(module)
 
     @torch.no_grad()
@@ -133,8 +132,7 @@ class Sparsifier:
             self._mask_gradients()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return masks (bit-packed), step and counters: tensors and plain values only, safe for
-        `torch.load(weights_only=True)`."""
+        """Return masks (bit-packed), step and counters, safe for `torch.load(weights_only=True)`."""
         return {
             "format": STATE_FORMAT,
             "method": type(self).__name__,
@@ -213,8 +211,7 @@ class Sparsifier:
             self.moved += int(now.sum())
 
     def start_weights(self, layer: SparseLayer, where: Tensor, grown: Tensor) -> Tensor:
-        """Return the weights at the changed flat positions `where`: 0 where dropped, and 0 where `grown` unless
-        overridden."""
+        """Return the weights at the changed flat positions `where`: 0 where dropped, and 0 where `grown` as well."""
         del where
         return torch.zeros(len(grown), dtype=layer.parameter.dtype, device=layer.parameter.device)
 

@@ -156,8 +156,7 @@ class SET(DynamicSparsifier):
 
 
 class RigL(DynamicSparsifier):
-    """Drop the smallest magnitudes of each tensor, grow where the dense gradient is largest (Evci et al. 2020,
-    algorithm 1).
+    """Drop the smallest magnitudes of each tensor, grow where the dense gradient is largest (Evci et al. 2020).
 
     The gradient is that of the update's own batch, before any weight changes. Options as in `DynamicSparsifier`.
     """

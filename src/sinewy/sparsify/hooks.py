@@ -1,5 +1,4 @@
-"""How a sparsifier joins `optimizer.step()`: before it the gradients are masked, or the masks moved; after it zeros are
-kept."""
+"""How a sparsifier joins `optimizer.step()`: gradients masked or masks moved before, zeros kept after."""
 
 from __future__ import annotations
 

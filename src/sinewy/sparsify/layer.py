@@ -32,8 +32,7 @@ class SparseLayer:
         return self.parameter.detach()
 
     def generator(self, purpose: str, step: int) -> torch.Generator:
-        """Return a CPU generator that depends on (seed, purpose, tensor name, step) only: the same on every rank and
-        resume."""
+        """Return a CPU generator that depends on (seed, purpose, name, step) only: the same on every rank."""
         return torch.Generator().manual_seed(derive(purpose, self.seed, self.name, step))
 
 

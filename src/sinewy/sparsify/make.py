@@ -11,8 +11,7 @@ from sinewy.sparsify.base import Sparsifier, constructor_options
 
 
 def make_sparsifier(name: str, **options: Any) -> Sparsifier:
-    """Return the sparsifier of that name; raises InputError for an unknown name or option, with the closest known
-    one."""
+    """Return the sparsifier of that name; raises InputError for an unknown name or option, with the closest."""
     kind = resolve("sparsifier", name, SPARSIFIERS)
     if not (isinstance(kind, type) and issubclass(kind, Sparsifier)):
         raise InputError(f"'{name}' is not a sinewy.Sparsifier class.")

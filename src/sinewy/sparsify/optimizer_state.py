@@ -1,5 +1,4 @@
-"""The per-weight state of any optimizer: found by shape, put back to its start value where a weight was dropped or
-grown."""
+"""The per-weight state of any optimizer: found by shape, put back to its start where a weight has moved."""
 
 from __future__ import annotations
 

@@ -35,7 +35,6 @@ def gradient(layer: SparseLayer, gradient: Tensor | None) -> Tensor:
 
 
 def random(layer: SparseLayer, gradient: Tensor | None) -> Tensor:
-    """Stand for uniform growth: never scored, since free places are drawn without touching every weight (SET, Mocanu et
-    al. 2018)."""
+    """Stand for uniform growth, which is drawn without scoring every weight (Mocanu et al. 2018)."""
     del layer, gradient
     raise AssertionError("random growth draws places; it has no scores")

@@ -16,8 +16,7 @@ _DIGEST = 32
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) with its checksum; the earlier checkpoint stays until the new one is
-    whole."""
+    """Write `state` (tensors and plain values) with its checksum; the earlier one stays until it is whole."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     body = buffer.getvalue()

@@ -1,5 +1,4 @@
-"""What training cost, counted step by step: 3 x forward x examples at each step's density, plus dense gradients of
-updates."""
+"""What training cost, step by step: 3 x forward x examples at that step's density, plus dense gradients."""
 
 from __future__ import annotations
 

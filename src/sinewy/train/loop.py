@@ -1,5 +1,4 @@
-"""The training loop: data, model and sparsifier in, a sparse model with its history and cost out; killed at any moment,
-it goes on."""
+"""The training loop: data, model and sparsifier in, a sparse model with its history and cost out."""
 
 from __future__ import annotations
 

@@ -27,8 +27,7 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
 
 
 def learning_rate(options: TrainOptions, step: int, steps_per_epoch: int) -> float:
-    """Return the learning rate of optimizer step `step` (the first is 0): a pure function, so that resuming needs no
-    state."""
+    """Return the learning rate of optimizer step `step` (the first is 0); a pure function needs no saved state."""
     total, warmup = options.epochs * steps_per_epoch, options.warmup * steps_per_epoch
     if step < warmup:
         return options.lr * (step + 1) / (math.ceil(warmup) + 1)
