@@ -232,6 +232,20 @@ def test_a_wrong_option_is_found_before_any_training(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+def test_a_method_of_ones_own_in_a_recipe(tmp_path):
+    (tmp_path / "mylab.py").write_text(
+        "import sinewy\n\n\n"
+        "class Smallest(sinewy.SET):\n"
+        '    """Drop the largest weights, to see what happens."""\n\n'
+        "    def __init__(self, sparsity=0.0, **options):\n"
+        "        super().__init__(sparsity, drop=lambda layer, gradient: -layer.weight.abs(), **options)\n"
+    )
+    grid = "grid.sparsifier=[{name: 'mylab:Smallest', sparsity: 0.8, every: 10}]"
+    words = ("run", "demo", "-o", grid, "-o", "grid.seed=[0]", "-o", "train.epochs=1", "-o", "audit.kinds=[contrast]")
+    done = sinewy(*words, "--out", "s", "--jobs", "1", "--json", cwd=tmp_path)
+    assert [row["method"] for row in json.loads(done.stdout)["table"]] == ["dense", "Smallest 80 %"]
+
+
 def test_an_output_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("mine")
     assert "file is a file; --out needs a folder" in sinewy("demo", "--out", "file", code=2, cwd=tmp_path).stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,6 +54,7 @@ def _options(
 def main() -> None:
     """Run the command; exit 0 done, 1 some cells failed, 2 the request is impossible, 130 interrupted."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
+    sys.path.append(str(Path.cwd()))  # a user's package.module:name is looked up where the command is typed
     try:
         app()
     except InputError as error:

@@ -29,8 +29,8 @@ def say(text: str) -> None:
 
 
 def plain_table(headings: list[str]) -> Table:
-    """Return an empty table without a frame."""
-    return Table(*headings, box=None, pad_edge=False, header_style="bold")
+    """Return an empty table without a frame; headings that are all empty take no line."""
+    return Table(*headings, box=None, pad_edge=False, header_style="bold", show_header=any(headings))
 
 
 def next_command(*words: str) -> None:

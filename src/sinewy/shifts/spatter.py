@@ -45,7 +45,8 @@ _EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
 def spatter(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
     """Return `images`, uint8 (N, 3, H, W), seen through drops of water (severity 1 to 3) or mud (4 and 5).
 
-    Where the published code divides by zero, for an image that no drop falls on, the image is left as it is.
+    Where the published code divides by zero, for an image that no drop falls on, the image is left as it is; where its
+    8-bit wetness would overflow and start again at 0, it stays at 255.
     Raises InputError for images of less than 2 pixels a side.
     """
     height, width = images.shape[2:]
