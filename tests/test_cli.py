@@ -3,6 +3,8 @@ kill."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import shutil
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,26 @@ def sinewy(*words: str, code: int = 0, **options) -> subprocess.CompletedProcess
     done = subprocess.run(command(*words), capture_output=True, text=True, check=False, **options)
     assert done.returncode == code, done.stderr + done.stdout
     return done
+
+
+@contextlib.contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in its own process, deaf to no signal whatever the tests were started from, and gone afterwards."""
+    foreground = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=foreground
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +143,15 @@ def test_the_audit_of_a_cell_agrees_with_the_study(study, tmp_path):
 def test_kill_9_and_the_same_command(study, tmp_path):
     """Parent and workers are killed in the middle; the same command ends in the same bits as the undisturbed study."""
     folder = tmp_path / "killed"
-    for wait_for in ("cells/*/lock", "cells/*/model.safetensors"):
-        process = subprocess.Popen(
-            command("run", "demo", *SMALL, "--out", str(folder)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        while not list(folder.glob(wait_for)) and process.poll() is None:
-            time.sleep(0.01)
-        workers = children(process.pid)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
+    for sign in ("cells/*/lock", "cells/*/model.safetensors"):
+        with running("run", "demo", *SMALL, "--out", str(folder)) as process:
+            wait_for(lambda sign=sign: list(folder.glob(sign)))
+            workers = children(process.pid)
+            process.kill()
+            process.wait()
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):  # it may have seen its parent die already
+                    os.kill(worker, signal.SIGKILL)
     sinewy("run", "demo", *SMALL, "--out", str(folder))
     for path in study.glob("cells/*/model.safetensors"):
         assert path.read_bytes() == (folder / path.relative_to(study)).read_bytes()
@@ -143,35 +164,21 @@ def children(pid: int) -> list[int]:
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
-    process = subprocess.Popen(
-        command("run", "demo", *SMALL, "--out", str(tmp_path / "s")),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    while not (tmp_path / "s" / "cells").exists():
-        time.sleep(0.02)
-    workers = children(process.pid)
-    assert len(workers) == 2
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    with running("run", "demo", *SMALL, "--out", str(tmp_path / "s")) as process:
+        wait_for((tmp_path / "s" / "cells").exists)
+        workers = children(process.pid)
+        assert len(workers) == 2
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), seconds=10)
 
 
 def test_a_killed_worker_fails_its_cell_only_and_the_next_run_mends_it(tmp_path):
     folder = tmp_path / "s"
-    process = subprocess.Popen(
-        command("run", "demo", *SMALL, "--out", str(folder)),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    while not list(folder.glob("cells/*/lock")):
-        time.sleep(0.01)
-    os.kill(children(process.pid)[0], signal.SIGKILL)
-    _, progress = process.communicate()
+    with running("run", "demo", *SMALL, "--out", str(folder)) as process:
+        wait_for(lambda: list(folder.glob("cells/*/lock")))
+        os.kill(children(process.pid)[0], signal.SIGKILL)
+        _, progress = process.communicate(timeout=100)
     assert process.returncode == 1
     assert "the worker was killed (signal 9)" in progress
     states = [cell["state"] for cell in json.loads(sinewy("status", str(folder), "--json").stdout)["cells"]]
@@ -180,15 +187,14 @@ def test_a_killed_worker_fails_its_cell_only_and_the_next_run_mends_it(tmp_path)
     sinewy("run", "demo", *SMALL, "--out", str(folder))
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, number):
     folder = tmp_path / "s"
-    words = ("run", "demo", *SMALL, "-o", "train.epochs=200", "--out", str(folder))
-    process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    while not list(folder.glob("cells/*/lock")):
-        time.sleep(0.01)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, progress = process.communicate(timeout=60)
+    with running("run", "demo", *SMALL, "-o", "train.epochs=200", "--out", str(folder)) as process:
+        wait_for(lambda: list(folder.glob("cells/*/lock")))
+        time.sleep(0.5)
+        process.send_signal(number)
+        _, progress = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command continues" in progress
     assert list(folder.glob("cells/*/checkpoint.pt"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,7 @@ def _options(
 def main() -> None:
     """Run the command; exit 0 done, 1 some cells failed, 2 the request is impossible, 130 interrupted."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, which is later
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's notice is heard like Ctrl-C
     sys.path.append(str(Path.cwd()))  # a user's package.module:name is looked up where the command is typed
     try:
         app()
