@@ -13,8 +13,13 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 
 
 def points(estimate: Estimate, *, signed: bool = False) -> str:
-    """Return `estimate` in percent with its interval; a second decimal where the interval is narrower than a point."""
-    decimals = 1 if estimate.high - estimate.low >= 0.01 else 2
+    """Return `estimate` in percent with its interval.
+
+    A second decimal where the interval is narrower than a point, or where a bound is close to 0: "0.0" beside "not
+    distinguishable from 0" must not leave the reader guessing.
+    """
+    near_zero = any(0 < abs(bound) < 0.0005 for bound in (estimate.low, estimate.high))
+    decimals = 2 if near_zero or estimate.high - estimate.low < 0.01 else 1
     return estimate.percent(decimals, signed=signed).replace("-", "−")
 
 
