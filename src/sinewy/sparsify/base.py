@@ -13,6 +13,7 @@ from sinewy.allocation import allocate, check_sparsity, counts
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.layers import Pattern, prunable
 from sinewy.masks import Masks
+from sinewy.select import positions
 from sinewy.sparsify import optimizer_state
 from sinewy.sparsify.hooks import StepHooks
 from sinewy.sparsify.layer import SparseLayer, make_layer
@@ -202,11 +203,11 @@ class Sparsifier:
                 mask = self.update(layer, gradients[name])
             except InputError as error:
                 raise InputError(f"{name}, step {self.step}: {error}") from None
-            changed = (mask ^ layer.mask).reshape(-1).nonzero().squeeze(1)
+            changed = positions(mask ^ layer.mask)
             now = mask.reshape(-1)[changed]
-            optimizer_state.assign(layer.multiplier, changed, now.to(layer.multiplier.dtype))
-            optimizer_state.assign(layer.parameter, changed, self.start_weights(layer, changed, now))
-            optimizer_state.reset(optimizer, layer.group, layer.parameter, changed)
+            values = self.start_weights(layer, changed, now)
+            state = optimizer_state.fresh(optimizer, layer.group, layer.parameter)
+            optimizer_state.assign(changed, [(layer.multiplier, now.to(values)), (layer.parameter, values), *state])
             layer.mask = mask
             self.moved += int(now.sum())
 
@@ -235,8 +236,8 @@ class Sparsifier:
         self._layers = {}
         for name, parameter in parameters.items():
             self._layers[name] = make_layer(name, parameter, masks[name], groups[name], self.seed)
-            pruned = (~self._layers[name].mask).reshape(-1).nonzero().squeeze(1)
-            optimizer_state.reset(optimizer, groups[name], parameter, pruned)
+            pruned = positions(~self._layers[name].mask)
+            optimizer_state.assign(pruned, optimizer_state.fresh(optimizer, groups[name], parameter))
         self._zero_pruned_weights()
 
     def _check_same_method(self, state: Mapping[str, Any]) -> None:

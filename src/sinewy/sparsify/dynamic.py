@@ -13,7 +13,7 @@ from sinewy.errors import InputError
 from sinewy.families import resolve
 from sinewy.layers import Pattern
 from sinewy.schedules import DROP_SCHEDULES, Schedule
-from sinewy.select import largest, random_free
+from sinewy.select import count, largest_mask, positions, random_free
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.layer import SparseLayer
 from sinewy.sparsify.saliency import GROWTHS, SALIENCIES, Saliency
@@ -107,32 +107,33 @@ class DynamicSparsifier(Sparsifier):
         """Return the mask after one drop and one growth; the count does not change."""
         if gradient is None and self.needs_gradient:
             return layer.mask  # the tensor took no part in this batch
-        active = layer.mask.reshape(-1).nonzero().squeeze(1)
-        drops = int(len(active) * self.drop_fraction(self.step))
+        kept_before = count(layer.mask)
+        drops = int(kept_before * self.drop_fraction(self.step))
         if not self.regrow:
-            drops = min(drops, layer.mask.numel() - len(active))
+            drops = min(drops, layer.mask.numel() - kept_before)
         if drops == 0:
             return layer.mask
-        saliency = self._noisy(layer, self._saliency(layer, gradient).reshape(-1)[active])
-        kept = active[largest(saliency, len(active) - drops)]
-        taken = torch.zeros(layer.mask.numel(), dtype=torch.bool, device=layer.mask.device)
-        taken[kept] = True
-        barred = taken if self.regrow else layer.mask.reshape(-1)
-        taken[self._grown(layer, gradient, barred, drops)] = True
-        return taken.reshape(layer.mask.shape)
+        saliency = self._noisy(layer, self._saliency(layer, gradient))
+        mask = largest_mask(saliency, kept_before - drops, among=layer.mask)
+        barred = mask if self.regrow else layer.mask
+        return mask | self._grown(layer, gradient, barred, drops)
 
     def _noisy(self, layer: SparseLayer, scores: Tensor) -> Tensor:
         if not self.drop_noise:
             return scores
-        noise = torch.randn(len(scores), generator=layer.generator("drop noise", self.step))
-        return scores + self.drop_noise * noise.to(scores)
+        active = positions(layer.mask)
+        noise = torch.randn(len(active), generator=layer.generator("drop noise", self.step))
+        noisy = scores.flatten().clone()
+        noisy[active] += self.drop_noise * noise.to(scores)
+        return noisy.view(scores.shape)
 
-    def _grown(self, layer: SparseLayer, gradient: Tensor | None, barred: Tensor, count: int) -> Tensor:
-        """Return `count` flat positions outside `barred`."""
-        if self._random:
-            return random_free(barred, count, layer.generator("grow", self.step))
-        scores = self._growth(layer, gradient).reshape(-1)
-        return largest(scores.masked_fill(barred, -torch.inf), count)
+    def _grown(self, layer: SparseLayer, gradient: Tensor | None, barred: Tensor, number: int) -> Tensor:
+        """Return a mask of `number` weights outside `barred`."""
+        if not self._random:
+            return largest_mask(self._growth(layer, gradient), number, among=~barred)
+        grown = torch.zeros_like(barred, memory_format=torch.contiguous_format)
+        grown.view(-1)[random_free(barred.reshape(-1), number, layer.generator("grow", self.step))] = True
+        return grown
 
     def start_weights(self, layer: SparseLayer, where: Tensor, grown: Tensor) -> Tensor:
         """Return the start values of grown weights, as the option `start` says; dropped ones are 0."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -45,17 +45,35 @@ def per_weight_buffers(optimizer: torch.optim.Optimizer, parameter: nn.Parameter
             yield key, value
 
 
-@torch.no_grad()
-def reset(optimizer: torch.optim.Optimizer, group: dict[str, Any], parameter: nn.Parameter, where: Tensor) -> None:
-    """Set every per-weight buffer of `parameter` to its start value at the flat int64 positions `where`."""
-    for key, buffer in per_weight_buffers(optimizer, parameter):
-        assign(buffer, where, start_value(optimizer, group, key))
+def fresh(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], parameter: nn.Parameter
+) -> list[tuple[Tensor, float | Tensor]]:
+    """Return every per-weight buffer of `parameter` with its start value, as `assign` takes them."""
+    return [(buffer, start_value(optimizer, group, key)) for key, buffer in per_weight_buffers(optimizer, parameter)]
 
 
 @torch.no_grad()
-def assign(tensor: Tensor, where: Tensor, value: float | Tensor) -> None:
-    """Write `value` at the row-major flat positions `where` of `tensor`, whatever its memory format."""
-    if tensor.is_contiguous():
-        tensor.view(-1)[where] = value
-    else:
-        tensor[torch.unravel_index(where, tensor.shape)] = value
+def assign(where: Tensor, values: Iterable[tuple[Tensor, float | Tensor]]) -> None:
+    """Write to each tensor its value at the row-major flat int64 positions `where`, whatever its memory format.
+
+    The tensors have one shape; a value is one number for all positions, or a tensor with one for each.
+    """
+    places: dict[tuple[int, ...], Tensor] = {}
+    for tensor, value in values:
+        if tensor.is_contiguous():
+            tensor.view(-1)[where] = value
+        elif tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+            if tensor.stride() not in places:  # finding them takes longer than writing there
+                places[tensor.stride()] = _in_channels_last(where, tensor.shape)
+            tensor.permute(0, 2, 3, 1).view(-1)[places[tensor.stride()]] = value
+        else:
+            tensor[torch.unravel_index(where, tensor.shape)] = value
+
+
+def _in_channels_last(where: Tensor, shape: torch.Size) -> Tensor:
+    """Return where in memory the row-major positions `where` of a channels_last tensor are."""
+    channels, area = shape[1], shape[2] * shape[3]
+    at: Any = where if where.is_cuda else where.numpy()  # numpy divides integers several times faster
+    plane = at // area
+    filters = plane // channels
+    return torch.as_tensor((filters * area + at - plane * area) * channels + plane - filters * channels)
