@@ -17,7 +17,7 @@ from sinewy.probes.probe import BLOCK, Measurement, Probe
 from sinewy.shifts import CORRUPTIONS
 from sinewy.shifts.corruption import corrupt, protocol
 
-_SPECTRUM_IMAGES = 256
+_SPECTRUM_IMAGES = 64
 
 
 class CorruptionProbe(Probe):
