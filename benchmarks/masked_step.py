@@ -106,9 +106,7 @@ def measure(case: str, rounds: int) -> list[measuring.Goal]:
     step = statistics.median(times["dense"]) / STEPS
     spent = {"hooks": 1e3 * hooks, "dense step": 1e3 * step}
     return [
-        measuring.goal(
-            f"masked / dense step, isolated, {case}", 1 + hooks / step, target, slack=slack, ms=spent
-        ),
+        measuring.goal(f"masked / dense step, isolated, {case}", 1 + hooks / step, target, slack=slack, ms=spent),
         measuring.goal(f"masked / dense step, whole step, {case}", measuring.ratio(times, "masked", "dense"), None),
     ]
 
