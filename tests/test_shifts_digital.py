@@ -16,10 +16,11 @@ from skimage.color import hsv2rgb, rgb2hsv
 from skimage.filters import gaussian
 from torch import Tensor
 
+from shift_oracles import Given, pictures
 from sinewy.errors import InputError
 from sinewy.shifts import PRESETS, corrupt, digital, elastic, hsv
 from sinewy.shifts.draws import Draws
-from test_shifts_weather import Floats, Given, drawn, off_by_one, pictures, stored, unit
+from test_shifts_weather import Floats, drawn, off_by_one, stored, unit
 
 every_case = pytest.mark.parametrize(("preset", "severity"), list(product(PRESETS, range(1, 6))))
 NO_DRAWS = Draws("none", 1, 0, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 
 import cv2
@@ -15,6 +14,7 @@ from skimage.filters import gaussian
 from skimage.util import random_noise
 from torch import Tensor
 
+from shift_oracles import Given, pictures
 from sinewy.errors import InputError
 from sinewy.shifts import PRESETS, blur, corrupt, noise
 from sinewy.shifts.draws import Draws
@@ -23,30 +23,6 @@ from sinewy.shifts.filters import gaussian_matrix, motion_blur
 Image = NDArray[np.uint8]
 CASES = list(product(PRESETS, range(1, 6)))
 every_case = pytest.mark.parametrize(("preset", "severity"), CASES)
-
-
-class Given:
-    """Draws that are handed out as given, in order, whatever is asked for."""
-
-    def __init__(self, *values: Tensor) -> None:
-        self._values: Iterator[Tensor] = iter(values)
-
-    def _next(self, *_: int) -> Tensor:
-        return next(self._values)
-
-    uniform = normal = integers = bits16 = _next
-
-
-def pictures(preset: str) -> Tensor:
-    """Return uint8 (N, 3, side, side): gradients, noise of two scales, flat patches of black, white and grey."""
-    side, count = PRESETS[preset], 1 if preset == "imagenet" else 3
-    generator = np.random.default_rng(7)
-    smooth = [ndimage.gaussian_filter(generator.normal(size=(count, 3, side, side)), (0, 0, s, s)) * s for s in (1, 4)]
-    levels = 128 + 90 * np.linspace(-1, 1, side) + 60 * sum(smooth)
-    levels[:, :, : side // 4, : side // 3] = 0
-    levels[:, :, side // 2 : 3 * side // 4, : side // 5] = 255
-    levels[:, :, -side // 3 :, -side // 3 :] = 77
-    return torch.from_numpy(np.clip(levels, 0, 255).astype(np.uint8))
 
 
 def channels_last(images: Tensor) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -18,36 +17,13 @@ from skimage.color import hsv2rgb, rgb2hsv
 from skimage.filters import gaussian
 from torch import Tensor
 
+from shift_oracles import Given, pictures
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.shifts import PRESETS, corrupt, edges, frost, frost_texture, spatter, weather
 from sinewy.shifts.draws import Draws
 
 Floats = NDArray[np.float64]
 every_case = pytest.mark.parametrize(("preset", "severity"), list(product(PRESETS, range(1, 6))))
-
-
-class Given:
-    """Draws that are handed out as given, in order, whatever is asked for."""
-
-    def __init__(self, *values: Tensor) -> None:
-        self._values: Iterator[Tensor] = iter(values)
-
-    def _next(self, *_: int) -> Tensor:
-        return next(self._values)
-
-    uniform = normal = integers = bits16 = _next
-
-
-def pictures(preset: str) -> Tensor:
-    """Return uint8 (N, 3, side, side): gradients, noise of two scales, flat patches of black, white and grey."""
-    side, count = PRESETS[preset], 1 if preset == "imagenet" else 3
-    generator = np.random.default_rng(11)
-    smooth = [ndimage.gaussian_filter(generator.normal(size=(count, 3, side, side)), (0, 0, s, s)) * s for s in (1, 4)]
-    levels = 128 + 90 * np.linspace(-1, 1, side) + 60 * sum(smooth)
-    levels[:, :, : side // 4, : side // 3] = 0
-    levels[:, :, side // 2 : 3 * side // 4, : side // 5] = 255
-    levels[:, :, -side // 3 :, -side // 3 :] = 77
-    return torch.from_numpy(np.clip(levels, 0, 255).astype(np.uint8))
 
 
 def drawn(kind: str, severity: int, images: Tensor) -> Draws:
