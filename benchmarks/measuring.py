@@ -51,10 +51,10 @@ def milliseconds(times: Times) -> dict[str, float]:
     return {name: round(1e3 * statistics.median(seconds), 4) for name, seconds in times.items()}
 
 
-def goal(name: str, value: float, target: float | None, *, slack: float = 0.0, **about: Any) -> Goal:
-    """Return one result; it misses its target by more than `slack`, or has none and is information."""
-    met = target is None or value <= target + slack
-    return {"name": name, "value": round(value, 4), "target": target, "slack": round(slack, 4), "met": met} | about
+def goal(name: str, value: float, target: float | None, **about: Any) -> Goal:
+    """Return one result; without a target it is information and cannot be missed."""
+    met = target is None or value <= target
+    return {"name": name, "value": round(value, 4), "target": target, "met": met} | about
 
 
 def options(description: str | None, rounds: int) -> argparse.Namespace:
@@ -77,7 +77,6 @@ def finish(goals: list[Goal], *, as_json: bool) -> int:
 
 def _line(entry: Goal) -> str:
     target = "" if entry["target"] is None else f"  target <= {entry['target']:g}"
-    slack = f" + {entry['slack']:g} for noise" if entry["slack"] else ""
     times = ", ".join(f"{name} {value:,.2f} ms" for name, value in entry.get("ms", {}).items())
     missed = "" if entry["met"] else "  MISSED"
-    return f"{entry['name']}: {entry['value']:.3f}{target}{slack}{missed}{times and f'  ({times})'}"
+    return f"{entry['name']}: {entry['value']:.3f}{target}{missed}{times and f'  ({times})'}"
