@@ -18,25 +18,38 @@ if TYPE_CHECKING:
     from sinewy.outcomes import Outcomes
     from sinewy.probes.audit import Audit, audit
     from sinewy.sparsify.base import Sparsifier
-    from sinewy.sparsify.dynamic import SET, DynamicSparsifier, RigL
+    from sinewy.sparsify.drop_grow import MEST, SET, GraNet, GraNetOriginal, MESTOriginal, RigL, SETOriginal
+    from sinewy.sparsify.dynamic import DynamicSparsifier
+    from sinewy.sparsify.gradual import ACDC, GradualMagnitude
+    from sinewy.sparsify.momentum import SNFS
     from sinewy.sparsify.static import Dense, Static
+    from sinewy.sparsify.topkast import TopKAST
     from sinewy.train import TrainedModel, fit
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ACDC": "sinewy.sparsify.gradual",
     "Audit": "sinewy.probes.audit",
     "CorruptFileError": "sinewy.errors",
     "Dense": "sinewy.sparsify.static",
     "DynamicSparsifier": "sinewy.sparsify.dynamic",
+    "GraNet": "sinewy.sparsify.drop_grow",
+    "GraNetOriginal": "sinewy.sparsify.drop_grow",
+    "GradualMagnitude": "sinewy.sparsify.gradual",
     "InputError": "sinewy.errors",
+    "MEST": "sinewy.sparsify.drop_grow",
+    "MESTOriginal": "sinewy.sparsify.drop_grow",
     "Masks": "sinewy.masks",
     "MissingExtraError": "sinewy.errors",
     "Outcomes": "sinewy.outcomes",
-    "RigL": "sinewy.sparsify.dynamic",
-    "SET": "sinewy.sparsify.dynamic",
+    "RigL": "sinewy.sparsify.drop_grow",
+    "SET": "sinewy.sparsify.drop_grow",
+    "SETOriginal": "sinewy.sparsify.drop_grow",
+    "SNFS": "sinewy.sparsify.momentum",
     "Sparsifier": "sinewy.sparsify.base",
     "Static": "sinewy.sparsify.static",
+    "TopKAST": "sinewy.sparsify.topkast",
     "TrainedModel": "sinewy.train",
     "allocate": "sinewy.allocation",
     "audit": "sinewy.probes.audit",
@@ -49,18 +62,27 @@ _HOMES = {
 _ROOMS = ("analysis", "data", "models", "shifts")
 
 __all__ = [
+    "ACDC",
+    "MEST",
     "SET",
+    "SNFS",
     "Audit",
     "CorruptFileError",
     "Dense",
     "DynamicSparsifier",
+    "GraNet",
+    "GraNetOriginal",
+    "GradualMagnitude",
     "InputError",
+    "MESTOriginal",
     "Masks",
     "MissingExtraError",
     "Outcomes",
     "RigL",
+    "SETOriginal",
     "Sparsifier",
     "Static",
+    "TopKAST",
     "TrainedModel",
     "allocate",
     "analysis",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -42,9 +42,15 @@ def allocate(
     at all. The values are exact shares before rounding; `counts` makes integers of them. Raises InputError if the
     sparsity cannot be reached, with the largest one that can.
     """
-    parameters = prunable(model, include=include, exclude=exclude)
+    return allocate_among(prunable(model, include=include, exclude=exclude), sparsity, how, dense=dense)
+
+
+def allocate_among(
+    parameters: Mapping[str, Tensor], sparsity: float, how: str = "erk", *, dense: Sequence[str] = ()
+) -> dict[str, float]:
+    """Do what `allocate` does for parameters already picked out of a model."""
     check_sparsity(sparsity)
-    kept_dense = [name for name in parameters if any(fnmatchcase(name, pattern) for pattern in dense)]
+    kept_dense = stay_dense(parameters, dense)
     free = {name: p for name, p in parameters.items() if name not in kept_dense}
     total, reserved = _size(parameters), _size({name: parameters[name] for name in kept_dense})
     budget = (1 - sparsity) * total - reserved
@@ -56,6 +62,11 @@ def allocate(
     rule: Callable[[Mapping[str, Tensor], float], dict[str, float]] = resolve("allocation", how, ALLOCATIONS)
     densities = dict.fromkeys(kept_dense, 1.0) | (rule(free, budget / _size(free)) if free else {})
     return {name: 1 - densities[name] for name in parameters}
+
+
+def stay_dense(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Return those of `names` that match a shell-style pattern of `patterns`, in their order."""
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def check_sparsity(sparsity: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,25 @@ def largest_mask(values: Tensor, k: int, among: Tensor | None = None) -> Tensor:
     return mask.view(values.shape)
 
 
+def joint_masks(values: Sequence[Tensor], k: int, among: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """Return bool tensors that together are True at the k largest entries of all `values`, ranked as one.
+
+    Ties go to the earlier tensor, then the lower position. `among`, one bool tensor each, limits the choice; only its
+    entries are gathered and compared. Raises InputError as `largest_mask` does.
+    """
+    if among is None:
+        chosen = largest_mask(torch.cat([v.detach().reshape(-1) for v in values]), k)
+        parts = torch.split(chosen, [v.numel() for v in values])
+        return [part.clone().view(v.shape) for part, v in zip(parts, values, strict=True)]
+    places = [positions(mask) for mask in among]
+    pool = torch.cat([v.detach().reshape(-1)[where] for v, where in zip(values, places, strict=True)])
+    winners = torch.split(largest_mask(pool, k), [len(where) for where in places])
+    masks = [torch.zeros(v.shape, dtype=torch.bool, device=v.device) for v in values]
+    for mask, where, won in zip(masks, places, winners, strict=True):
+        mask.view(-1)[where[won]] = True
+    return masks
+
+
 def random_free(taken: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """Return k positions drawn uniformly without replacement where the 1-D bool tensor `taken` is False.
 
@@ -67,6 +87,31 @@ def random_free(taken: Tensor, k: int, generator: torch.Generator) -> Tensor:
         places = positions(~taken)
         return places[torch.randperm(free, generator=generator)[:k].to(taken.device)]
     return _by_rejection(taken, k, free, generator)
+
+
+def sample_mask(weights: Tensor, k: int, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
+    """Return a contiguous bool tensor, True at k entries drawn without replacement with chances as their weights.
+
+    One entry after the other is drawn with probability proportional to its weight among those not yet drawn. `weights`
+    is of any shape and device, finite and at least 0; an entry of weight 0 is never drawn. Only entries where the bool
+    tensor `among`, of the same shape, is True take part; by default all do. `generator` lives on the CPU, and equal
+    weights draw alike on every device. Raises InputError for weights below 0 or not finite, and if fewer than k are
+    positive.
+    """
+    flat = weights.detach().reshape(-1).cpu().double()
+    if among is not None:
+        flat = flat.where(among.reshape(-1).cpu(), 0)
+    refused = int((~((flat >= 0) & flat.isfinite())).sum())
+    if refused:
+        raise InputError(f"{refused} weights are negative or not finite; chances must be finite and at least 0.")
+    places = positions(flat > 0)
+    if not 0 <= k <= len(places):
+        raise InputError(f"cannot draw {k} of {len(places)} entries of positive weight.")
+    # The first k of a race of exponential clocks, in logarithms so that no ratio of weights is too large.
+    clocks = torch.rand(len(places), generator=generator, dtype=torch.float64).log_().neg_().log_()
+    mask = torch.zeros(len(flat), dtype=torch.bool)
+    mask[places[largest_mask(flat[places].log_().sub_(clocks), k)]] = True
+    return mask.view(weights.shape).to(weights.device)
 
 
 def count(mask: Tensor) -> int:

@@ -3,6 +3,15 @@
 SPARSIFIERS: dict[str, str] = {
     "dense": "sinewy.sparsify.static:Dense",
     "static": "sinewy.sparsify.static:Static",
-    "set": "sinewy.sparsify.dynamic:SET",
-    "rigl": "sinewy.sparsify.dynamic:RigL",
+    "set": "sinewy.sparsify.drop_grow:SET",
+    "set-original": "sinewy.sparsify.drop_grow:SETOriginal",
+    "rigl": "sinewy.sparsify.drop_grow:RigL",
+    "mest": "sinewy.sparsify.drop_grow:MEST",
+    "mest-original": "sinewy.sparsify.drop_grow:MESTOriginal",
+    "granet": "sinewy.sparsify.drop_grow:GraNet",
+    "granet-original": "sinewy.sparsify.drop_grow:GraNetOriginal",
+    "gmp": "sinewy.sparsify.gradual:GradualMagnitude",
+    "acdc": "sinewy.sparsify.gradual:ACDC",
+    "snfs": "sinewy.sparsify.momentum:SNFS",
+    "topkast": "sinewy.sparsify.topkast:TopKAST",
 }

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from sinewy.allocation import allocate, check_sparsity, counts
-from sinewy.errors import CorruptFileError, InputError
+from sinewy.allocation import allocate_among, check_sparsity, counts, stay_dense
+from sinewy.errors import InputError
 from sinewy.layers import Pattern, prunable
 from sinewy.masks import Masks
 from sinewy.select import positions
-from sinewy.sparsify import optimizer_state
+from sinewy.sparsify import optimizer_state, saved
 from sinewy.sparsify.hooks import StepHooks
 from sinewy.sparsify.layer import SparseLayer, make_layer
-
-STATE_FORMAT = 1
+from sinewy.sparsify.ranks import compare_masks
+from sinewy.sparsify.timing import Length
 
 
 class Sparsifier:
@@ -46,31 +45,62 @@ class Sparsifier:
         self.include, self.exclude, self.dense = include, exclude, dense
         self.seed = seed
         self.step = 0
-        self.moved = 0
-        self.steps: int | None = None
+        self.length = Length()
         self._layers: dict[str, SparseLayer] = {}
         self._hooks: StepHooks | None = None
 
     # What a method decides. Static masks need none of it.
 
     needs_gradient = False
-    """Whether an update reads the dense gradient of pruned weights (it costs FLOPs, and is counted)."""
+    """Whether an update reads gradients."""
+
+    dense_gradient = False
+    """Whether that is the gradient of pruned weights, too: the costly one, which the FLOPs ledger counts."""
+
+    watches_gradient = False
+    """Whether `observe` is given the dense gradients of every step (it costs FLOPs, and is counted)."""
 
     replace_step = True
     """Whether an update takes the place of the optimizer step it falls on."""
 
+    settles_every_step = False
+    """Whether `_settle` runs after every step, not only for optimizers that would wake pruned weights."""
+
     def prepare(self) -> None:
-        """Settle what depends on the length of training; called by `attach` once `self.steps` is known."""
+        """Settle what depends on `self.length`, the length of training; called by `attach` once it is known."""
 
     def is_update(self, step: int) -> bool:
         """Return whether the masks move at this optimizer step; the first step is 1."""
         del step
         return False
 
+    def sparsity_at(self, step: int) -> float:
+        """Return the sparsity that the method has after optimizer step `step`; 0 is before the first."""
+        del step
+        return self.target
+
     def update(self, layer: SparseLayer, gradient: Tensor | None) -> Tensor:
         """Return the layer's new mask at an update step; `gradient` is the dense one, or None if there was none."""
         del gradient
         return layer.mask
+
+    def move(self, gradients: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+        """Return the new masks at an update step; by default `update` decides each tensor for itself."""
+        return {name: self.named_update(layer, gradients[name]) for name, layer in self.movable.items()}
+
+    def observe(self, gradients: Mapping[str, Tensor | None]) -> None:
+        """Look at the dense gradients of a step, before they are masked; only if `watches_gradient`."""
+
+    def start_weights(self, layer: SparseLayer, where: Tensor, grown: Tensor) -> Tensor:
+        """Return the weights at the changed flat positions `where`: 0 where dropped, and 0 where `grown` as well."""
+        del where
+        return torch.zeros(len(grown), dtype=layer.parameter.dtype, device=layer.parameter.device)
+
+    def initial_masks(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
+        """Return the masks to begin with: random places, in the counts that the allocation gives."""
+        del model
+        shapes = {name: p.shape for name, p in parameters.items()}
+        return Masks.random(shapes, self.quota(parameters, self.sparsity_at(0)), seed=self.seed)
 
     # What a user calls.
 
@@ -80,25 +110,32 @@ class Sparsifier:
         optimizer: torch.optim.Optimizer,
         steps: int | None = None,
         *,
+        epoch_steps: int | None = None,
         masks: Mapping[str, Tensor] | None = None,
+        inputs: Tensor | None = None,
     ) -> Self:
         """Prune `model` in place and join `optimizer.step()`; returns itself. The training loop does not change.
 
-        `steps` is the length of training in optimizer steps, for schedules that need it. `masks` replaces the initial
-        masks, to go on from a model that is sparse already (`Masks.of_zeros(prunable(model))`). Raises InputError if
-        the optimizer does not hold the model's prunable weights, the sparsity cannot be reached, or it is attached
-        already.
+        `steps` is the length of training in optimizer steps and `epoch_steps` that of an epoch, for schedules that need
+        them. `masks` replaces the initial masks, to go on from a model that is sparse already
+        (`Masks.of_zeros(prunable(model))`). `inputs` (N, ...) are the training inputs, for initial masks that follow
+        them. In a distributed run, attach after wrapping the model; the ranks' masks are compared now and at each
+        update. Raises InputError if the optimizer does not hold the model's prunable weights, the sparsity cannot be
+        reached, or it is attached already.
         """
         if self._hooks is not None:
             raise InputError(f"this {type(self).__name__} is attached already; detach() it or make a new one.")
-        if steps is not None and steps < 1:
-            raise InputError(f"steps is the number of optimizer steps of training, at least 1; got {steps}.")
+        for name, value in (("steps", steps), ("epoch_steps", epoch_steps)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is a number of optimizer steps, at least 1; got {value}.")
         parameters = prunable(model, include=self.include, exclude=self.exclude)
         groups = _groups(parameters, optimizer)
-        self.step, self.moved, self.steps = 0, 0, steps
+        self.step, self.length, self._inputs = 0, Length(steps, epoch_steps), inputs
         self.prepare()
-        start = masks if masks is not None else self._initial_masks(model, parameters)
+        start = masks if masks is not None else self.initial_masks(model, parameters)
         self._set_masks(parameters, groups, start, optimizer)
+        self._inputs = None
+        compare_masks(self.masks, self.step)
         self._hooks = StepHooks(self, optimizer)
         return self
 
@@ -115,9 +152,19 @@ class Sparsifier:
         return Masks({name: layer.mask for name, layer in self._layers.items()})
 
     @property
+    def trained(self) -> Masks:
+        """The weights that the optimizer works on: the kept ones, unless a method explores others as well."""
+        return self.masks
+
+    @property
     def sparsity(self) -> float:
         """The fraction of zeros reached; before `attach`, the one asked for."""
         return self.masks.sparsity if self._layers else self.target
+
+    @property
+    def moved(self) -> int:
+        """How many weights have grown so far, over all updates."""
+        return sum(layer.grown for layer in self._layers.values())
 
     def apply_(self, module: nn.Module) -> None:
         """Prune another copy of the model in place; an EMA over moving masks is not sparse until this is done."""
@@ -125,23 +172,17 @@ class Sparsifier:
 
     @torch.no_grad()
     def mask_gradients_(self) -> None:
-        """Zero the gradients of pruned weights now, so that gradient clipping does not count them.
+        """Zero the gradients of untrained weights now, so that gradient clipping does not count them.
 
-        Before a step that moves the masks it does nothing, since that step reads them (and applies none).
+        Before a step that moves the masks it does nothing, since that step reads them; nor if the method reads them at
+        every step.
         """
-        if not self.is_update(self.step + 1):
+        if not self.is_update(self.step + 1) and not self.watches_gradient:
             self._mask_gradients()
 
     def state_dict(self) -> dict[str, Any]:
         """Return masks (bit-packed), step and counters, safe for `torch.load(weights_only=True)`."""
-        return {
-            "format": STATE_FORMAT,
-            "method": type(self).__name__,
-            "settings": self.settings(),
-            "step": self.step,
-            "moved": self.moved,
-            "masks": self.masks.pack(),
-        }
+        return saved.pack(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`: masks, step and counters; pruned weights are set to 0.
@@ -149,26 +190,20 @@ class Sparsifier:
         Call it after `attach`, with model and optimizer state loaded. Raises InputError if the state is of another
         method, other settings or another model, CorruptFileError if it is damaged.
         """
-        if not self._layers:
-            raise InputError(f"attach this {type(self).__name__} to the model and optimizer before loading its state.")
-        self._check_same_method(state)
-        shapes = {name: layer.parameter.shape for name, layer in self._layers.items()}
-        if set(state["masks"]) != set(shapes):
-            differing = sorted(set(state["masks"]) ^ set(shapes))
-            raise InputError(f"the saved masks are of another model: {differing[0]} is in only one of the two.")
-        for name, mask in Masks.unpack({name: state["masks"][name] for name in shapes}, shapes).items():
-            old = self._layers[name]
-            self._layers[name] = make_layer(name, old.parameter, mask, old.group, self.seed)
-        self.step, self.moved = int(state["step"]), int(state["moved"])
+        saved.restore(self, state)
         self._zero_pruned_weights()
 
     def settings(self) -> dict[str, Any]:
         """Return what the constructor was given, as plain values."""
-        plain: dict[str, Any] = {"sparsity": self.target}
-        for name in constructor_options(type(self)):
-            value = getattr(self, name, None)
-            plain[name] = value if isinstance(value, (bool, int, float, str, type(None))) else _text(value)
-        return plain
+        return saved.settings(self)
+
+    def training_flops(self, sparse: float, dense: float) -> float:
+        """Return the closed-form FLOPs of training on one example, from the forward FLOPs at the target and dense.
+
+        3 x sparse: one forward and two backward products, all sparse (Wu et al. 2025, appendix A.3.2).
+        """
+        del dense
+        return 3 * sparse
 
     def __repr__(self) -> str:
         state = (
@@ -176,12 +211,39 @@ class Sparsifier:
         )
         return f"{type(self).__name__}(sparsity {self.sparsity:.4f}, {state})"
 
-    # What the hooks call.
+    # What methods and the hooks share.
+
+    @property
+    def movable(self) -> dict[str, SparseLayer]:
+        """The tensors whose masks may move: all but those that the option `dense` names."""
+        return {name: layer for name, layer in self._layers.items() if not layer.fixed}
+
+    def quota(self, parameters: Mapping[str, Tensor], sparsity: float) -> dict[str, int]:
+        """Return how many weights each tensor keeps at this sparsity, as the allocation shares it; exact in total."""
+        shares = allocate_among(parameters, sparsity, self.allocation, dense=self.dense)
+        return counts(shares, {name: p.shape for name, p in parameters.items()})
+
+    def named_update(self, layer: SparseLayer, gradient: Tensor | None) -> Tensor:
+        """Call `update`, with the tensor's name and the step in front of any complaint."""
+        try:
+            return self.update(layer, gradient)
+        except InputError as error:
+            raise InputError(f"{layer.name}, step {self.step}: {error}") from None
 
     def _advance(self) -> bool:
         """Count one optimizer step; return whether it is an update."""
         self.step += 1
         return self.is_update(self.step)
+
+    @torch.no_grad()
+    def _constrain(self) -> None:
+        """Act before an ordinary optimizer step: keep it from touching pruned weights."""
+        self._mask_gradients()
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Act after an optimizer step: put pruned weights back to 0 if it moved them."""
+        self._zero_pruned_weights()
 
     @torch.no_grad()
     def _mask_gradients(self) -> None:
@@ -197,31 +259,26 @@ class Sparsifier:
 
     @torch.no_grad()
     def _move(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor | None]) -> None:
-        """Give every layer its new mask; reset weights and optimizer state where it changed."""
-        for name, layer in self._layers.items():
-            try:
-                mask = self.update(layer, gradients[name])
-            except InputError as error:
-                raise InputError(f"{name}, step {self.step}: {error}") from None
-            changed = positions(mask ^ layer.mask)
-            now = mask.reshape(-1)[changed]
-            values = self.start_weights(layer, changed, now)
-            state = optimizer_state.fresh(optimizer, layer.group, layer.parameter)
-            optimizer_state.assign(changed, [(layer.multiplier, now.to(values)), (layer.parameter, values), *state])
-            layer.mask = mask
-            self.moved += int(now.sum())
+        """Give the layers their new masks; reset weights and optimizer state where they changed."""
+        for name, mask in self.move(gradients).items():
+            self._change(optimizer, self._layers[name], mask)
+        compare_masks(self.masks, self.step)
 
-    def start_weights(self, layer: SparseLayer, where: Tensor, grown: Tensor) -> Tensor:
-        """Return the weights at the changed flat positions `where`: 0 where dropped, and 0 where `grown` as well."""
-        del where
-        return torch.zeros(len(grown), dtype=layer.parameter.dtype, device=layer.parameter.device)
-
-    def _initial_masks(self, model: nn.Module, parameters: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        sparsities = allocate(
-            model, self.target, self.allocation, include=self.include, exclude=self.exclude, dense=self.dense
-        )
-        shapes = {name: p.shape for name, p in parameters.items()}
-        return Masks.random(shapes, counts(sparsities, shapes), seed=self.seed)
+    def _change(self, optimizer: torch.optim.Optimizer, layer: SparseLayer, mask: Tensor) -> None:
+        moves = mask ^ layer.mask
+        if layer.restart is not None:
+            moves |= layer.restart
+            layer.restart = None
+        where = positions(moves)
+        now = mask.reshape(-1)[where]
+        values = self.start_weights(layer, where, now)
+        state = optimizer_state.fresh(optimizer, layer.group, layer.parameter)
+        optimizer_state.assign(where, [(layer.multiplier, now.to(values)), (layer.parameter, values), *state])
+        layer.mask = mask
+        layer.explored.view(-1)[where[now]] = True
+        grown = int(now.sum())
+        layer.grown += grown
+        layer.dropped += len(where) - grown
 
     def _set_masks(
         self,
@@ -234,26 +291,12 @@ class Sparsifier:
             if name not in masks or masks[name].shape != parameter.shape:
                 raise InputError(f"the given masks do not fit '{name}' of shape {tuple(parameter.shape)}.")
         self._layers = {}
+        fixed = set(stay_dense(parameters, self.dense))
         for name, parameter in parameters.items():
-            self._layers[name] = make_layer(name, parameter, masks[name], groups[name], self.seed)
-            pruned = positions(~self._layers[name].mask)
-            optimizer_state.assign(pruned, optimizer_state.fresh(optimizer, groups[name], parameter))
+            layer = make_layer(name, parameter, masks[name], groups[name], self.seed, fixed=name in fixed)
+            self._layers[name] = layer
+            optimizer_state.assign(positions(~layer.mask), optimizer_state.fresh(optimizer, groups[name], parameter))
         self._zero_pruned_weights()
-
-    def _check_same_method(self, state: Mapping[str, Any]) -> None:
-        try:
-            version, method, settings = state["format"], state["method"], state["settings"]
-        except (KeyError, TypeError):
-            raise CorruptFileError("this is not the state of a sparsifier.") from None
-        if version != STATE_FORMAT or method != type(self).__name__:
-            raise InputError(
-                f"the state is of {method} (format {version}), this is {type(self).__name__} (format {STATE_FORMAT})."
-            )
-        for name, value in self.settings().items():
-            if settings.get(name) != value:
-                raise InputError(
-                    f"the state was saved with {name}={settings.get(name)!r}, this {method} has {value!r}."
-                )
 
 
 def _groups(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
@@ -271,19 +314,3 @@ def _groups(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optim
             f"the optimizer does not train '{lost[0]}'; add it, or pass exclude=['{lost[0]}'] to leave it dense."
         )
     return {name: by_id[id(parameter)] for name, parameter in parameters.items()}
-
-
-def constructor_options(cls: type) -> list[str]:
-    """Return the keyword options of the constructors of `cls` and its bases, `sparsity` and `seed` included once."""
-    names: dict[str, None] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                names[name] = None
-    return list(names)
-
-
-def _text(value: Any) -> str:
-    if callable(value):
-        return f"{value.__module__}:{value.__qualname__}"
-    return repr([_text(entry) if isinstance(entry, type) else entry for entry in value])

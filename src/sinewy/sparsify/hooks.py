@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 class StepHooks:
     """The pair of hooks on one optimizer.
 
-    An update step reads the dense `.grad`, moves the masks, and (unless the method says otherwise) sets every `.grad`
-    to None, which makes any torch optimizer skip the step. Other steps multiply the gradients by the masks. With a
-    closure the gradient only exists inside `step`, so the closure is wrapped. A step that GradScaler found to overflow
-    changes nothing.
+    A step that moves the masks reads the dense `.grad`, moves them, and (unless the method says otherwise) sets every
+    `.grad` to None, which makes any torch optimizer skip the step. Other steps multiply the gradients by the masks.
+    With a closure the gradient only exists inside `step`, so the closure is wrapped. A step that GradScaler found to
+    overflow changes nothing.
     """
 
     def __init__(self, sparsifier: Sparsifier, optimizer: torch.optim.Optimizer) -> None:
         self._sparsifier = sparsifier
-        self._keeps_zeros = type(optimizer) in ZERO_KEEPING
+        self._settles = sparsifier.settles_every_step or type(optimizer) not in ZERO_KEEPING
         self._pending: dict[str, Tensor | None] | None = None
+        self._stepping = False
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -62,26 +63,28 @@ class StepHooks:
         if _overflowed(optimizer):
             return
         sparsifier = self._sparsifier
-        if not sparsifier._advance():
-            sparsifier._mask_gradients()
-            return
-        gradients = _dense_gradients(sparsifier, optimizer)
-        if sparsifier.replace_step:
-            sparsifier._move(optimizer, gradients)
+        self._stepping = True
+        moves = sparsifier._advance()
+        if sparsifier.watches_gradient:
+            sparsifier.observe(_dense_gradients(sparsifier, optimizer))
+        if moves and sparsifier.replace_step:
+            sparsifier._move(optimizer, _dense_gradients(sparsifier, optimizer))
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     parameter.grad = None
-        else:
-            self._pending = {name: None if g is None else g.clone() for name, g in gradients.items()}
-            sparsifier._mask_gradients()
+            return
+        if moves:
+            self._pending = _kept_for_later(sparsifier, optimizer)
+        sparsifier._constrain()
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
         if self._pending is not None:
-            self._sparsifier._move(optimizer, self._pending)
-            self._pending = None
-        if not self._keeps_zeros:
-            self._sparsifier._zero_pruned_weights()
+            pending, self._pending = self._pending, None
+            self._sparsifier._move(optimizer, pending)
+        if self._settles and self._stepping:
+            self._sparsifier._settle()
+        self._stepping = False
 
 
 def _overflowed(optimizer: torch.optim.Optimizer) -> bool:
@@ -97,3 +100,10 @@ def _dense_gradients(sparsifier: Sparsifier, optimizer: torch.optim.Optimizer) -
     if scale is None:
         return gradients
     return {name: None if g is None else g / scale for name, g in gradients.items()}
+
+
+def _kept_for_later(sparsifier: Sparsifier, optimizer: torch.optim.Optimizer) -> dict[str, Tensor | None]:
+    """Return copies of the dense gradients, for an update after the step; none if the method reads none."""
+    if not sparsifier.needs_gradient:
+        return dict.fromkeys(sparsifier._layers)
+    return {name: None if g is None else g.clone() for name, g in _dense_gradients(sparsifier, optimizer).items()}

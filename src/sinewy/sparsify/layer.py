@@ -1,8 +1,8 @@
-"""What a sparsifier sees of one prunable tensor when it scores its weights."""
+"""What a sparsifier sees of one prunable tensor: its weights, its mask, and what it remembers of both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,10 @@ class SparseLayer:
     """One prunable tensor under training.
 
     `mask` is True where a weight is kept; `multiplier` is the same as 0 and 1 in the weight's dtype and memory format.
-    `group` is the optimizer's parameter group that holds the weight.
+    `group` is the optimizer's parameter group that holds the weight. `fixed` tensors stay dense and never move.
+    `first` is the mask that training began with, `explored` is True where a weight was ever kept; `grown` and `dropped`
+    count weights so far. `memory` holds what else a method keeps per weight, and is saved with its state. `restart`
+    lets an update name weights that begin anew although their mask does not change.
     """
 
     name: str
@@ -25,6 +28,13 @@ class SparseLayer:
     multiplier: Tensor
     group: dict[str, Any]
     seed: int
+    fixed: bool
+    first: Tensor
+    explored: Tensor
+    grown: int = 0
+    dropped: int = 0
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    restart: Tensor | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -35,8 +45,17 @@ class SparseLayer:
         """Return a CPU generator that depends on (seed, purpose, name, step) only: the same on every rank."""
         return torch.Generator().manual_seed(derive(purpose, self.seed, self.name, step))
 
+    def set_mask(self, mask: Tensor) -> None:
+        """Replace mask and multiplier, whatever device `mask` is on; the weights are left alone."""
+        self.mask = mask.to(self.parameter.device)
+        self.multiplier.copy_(self.mask)
 
-def make_layer(name: str, parameter: nn.Parameter, mask: Tensor, group: dict[str, Any], seed: int) -> SparseLayer:
-    """Return the layer, with mask and multiplier on the parameter's device."""
+
+def make_layer(
+    name: str, parameter: nn.Parameter, mask: Tensor, group: dict[str, Any], seed: int, *, fixed: bool = False
+) -> SparseLayer:
+    """Return the layer as it is before the first step, with its masks on the parameter's device."""
     mask = mask.to(parameter.device)
-    return SparseLayer(name, parameter, mask, torch.empty_like(parameter.detach()).copy_(mask), group, seed)
+    multiplier = torch.empty_like(parameter.detach()).copy_(mask)
+    first, explored = (mask.clone(memory_format=torch.contiguous_format) for _ in range(2))
+    return SparseLayer(name, parameter, mask, multiplier, group, seed, fixed, first, explored)

@@ -7,7 +7,8 @@ from typing import Any
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
 from sinewy.sparsify import SPARSIFIERS
-from sinewy.sparsify.base import Sparsifier, constructor_options
+from sinewy.sparsify.base import Sparsifier
+from sinewy.sparsify.saved import constructor_options
 
 
 def make_sparsifier(name: str, **options: Any) -> Sparsifier:

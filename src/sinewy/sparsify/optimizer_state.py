@@ -52,6 +52,20 @@ def fresh(
     return [(buffer, start_value(optimizer, group, key)) for key, buffer in per_weight_buffers(optimizer, parameter)]
 
 
+def forget(optimizer: torch.optim.Optimizer) -> None:
+    """Put the optimizer back to where it was before its first step, as if it were made anew.
+
+    Torch's own make their state at the first step, and do so again once it is gone; only Adagrad makes it earlier.
+    """
+    if not isinstance(optimizer, torch.optim.Adagrad):
+        optimizer.state.clear()
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["step"].zero_()
+            optimizer.state[parameter]["sum"].fill_(group["initial_accumulator_value"])
+
+
 @torch.no_grad()
 def assign(where: Tensor, values: Iterable[tuple[Tensor, float | Tensor]]) -> None:
     """Write to each tensor its value at the row-major flat int64 positions `where`, whatever its memory format.

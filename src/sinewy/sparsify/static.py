@@ -19,7 +19,7 @@ class Dense(Sparsifier):
             raise InputError(f"Dense keeps every weight; sparsity must be 0, got {sparsity!r}.")
         super().__init__(0.0, seed=seed)
 
-    def _initial_masks(self, model: nn.Module, parameters: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def initial_masks(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
         del model
         return {name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()}
 

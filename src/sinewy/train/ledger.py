@@ -31,7 +31,7 @@ class Ledger:
         self.dense += 3 * self._dense_forward * examples
         self.sparse += 3 * self._forward * examples
         if self._sparsifier.is_update(self._sparsifier.step):
-            if self._sparsifier.needs_gradient:  # the weight gradient of this step was needed in full
+            if self._sparsifier.dense_gradient:  # the weight gradient of this step was needed in full
                 self.sparse += (self._dense_forward - self._forward) * examples
             self._forward = self._masked_forward()
 
