@@ -27,7 +27,7 @@ LEVELS = (
 )
 """Rooms from the ground up; a room imports from its own and from lower levels' rooms only."""
 
-SIDEWAYS = {("modelfile", "masks"), ("records", "outcomes")}
+SIDEWAYS = {("modelfile", "masks"), ("records", "outcomes"), ("sparsify", "models")}
 
 NO_TORCH = (
     "errors",
@@ -47,6 +47,7 @@ NO_TORCH_MODULES = (
     "runs.study",
     "runs.local",
     "runs.reading",
+    "topology",
     "sparsify",
     "models",
     "data",

@@ -36,6 +36,8 @@ def test_logits_gradients_and_names(name):
         ("convnet", 10, 93_664),
         ("resnet20", 10, 268_336),
         ("resnet34", 100, 21_311_168),
+        ("resnet50", 1000, 25_502_912 - 64 * 3 * 49 + 64 * 3 * 9),  # torchvision's, but for the stem's kernel
+        ("resnet50", 10, 23_467_712),
         ("vgg16", 10, 14_710_464 + 529_408),
         ("lenet-300-100", 10, 3072 * 300 + 300 * 100 + 100 * 10),
     ],
@@ -49,13 +51,57 @@ def test_resnet18_has_the_known_number_of_parameters():
 
 
 def test_published_depths():
-    for name, convolutions in {"resnet32": 31, "resnet56": 55, "vgg11": 8, "vgg16": 13}.items():
+    for name, convolutions in {"resnet32": 31, "resnet56": 55, "resnet50": 53, "vgg11": 8, "vgg16": 13}.items():
         assert sum(isinstance(m, nn.Conv2d) for m in build(name, classes=10).modules()) == convolutions
 
 
 def test_width_scales_every_stage():
     assert weights(build("resnet18", classes=10, width=8)) == (11_164_352 - 5120 - 27 * 64) // 64 + 27 * 8 + 640
     assert build("resnet20", classes=10, width=32)(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, 3072 * 512 + 512 * 512 + 512 * 10),
+        ({"width": 128, "depth": 1}, 128 * (3072 + 10)),
+        ({"width": 32_768, "depth": 1, "image_size": 4}, 32_768 * (48 + 10)),
+        ({"depth": 8}, 3072 * 512 + 7 * 512 * 512 + 512 * 10),
+        ({"depth": 0}, 3072 * 10),
+        ({"hidden": (7, 5)}, 3072 * 7 + 7 * 5 + 5 * 10),
+    ],
+)
+def test_width_and_depth_of_the_mlp(options, expected):
+    assert weights(build("mlp", classes=10, **options)) == expected
+
+
+def test_the_mlp_of_before_is_two_layers_of_512():
+    a, b = (build("mlp", classes=3, seed=1, **options).state_dict() for options in ({}, {"hidden": (512, 512)}))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert a.keys() == b.keys()
+
+
+def test_width_and_head_of_vgg():
+    convolutions = 27 * 16 + 9 * 16**2 * (1 * 2 + 2 * 4 + 4 * 4 + 4 * 8 + 3 * 8 * 8)
+    assert weights(build("vgg11", classes=10, width=16)) == convolutions + 2 * 128 * 128 + 1280
+    assert weights(build("vgg11", classes=10, width=16, head=0)) == convolutions + 1280 == 577_712
+    # Timpl et al. 2022, depth family: 0.980 and 0.627 of VGG-13's and VGG-16's weights are VGG-11's
+    eleven, thirteen, sixteen = (weights(build(f"vgg{depth}", classes=10, head=0)) for depth in (11, 13, 16))
+    assert round(eleven / thirteen, 3) == 0.980
+    assert round(eleven / sixteen, 3) == 0.627
+    assert build("vgg11", classes=7, width=3, head=1)(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_resnet50_computes_what_torchvision_does_with_another_stem():
+    torchvision = pytest.importorskip("torchvision")
+    ours = build("resnet50", classes=10, width=64).eval()
+    theirs = torchvision.models.resnet50(num_classes=10).eval()
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    state = {key.replace("shortcut", "downsample"): value for key, value in ours.state_dict().items()}
+    theirs.load_state_dict(state)
+    x = torch.rand(2, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x), theirs(x))
 
 
 def test_shortcut_takes_every_second_pixel_and_pads_channels():
@@ -107,7 +153,13 @@ def test_functions_of_the_users(monkeypatch):
         ("convnet", {"classes": 0}, "at least 1"),
         ("resnet18", {"width": 0}, "width=0"),
         ("mlp", {"hidden": (0,)}, "hidden"),
+        ("mlp", {"width": 0}, "hidden"),
+        ("mlp", {"depth": -1}, "depth=-1"),
+        ("mlp", {"hidden": (9,), "depth": 3}, "leave out width and depth"),
+        ("resnet50", {"width": 0}, "width=0"),
         ("vgg11", {"dropout": 1.0}, "dropout"),
+        ("vgg11", {"width": 0}, "width=0"),
+        ("vgg19", {"head": -1}, "head=-1"),
         ("lenet5", {"image_size": 8}, "16 x 16"),
         ("torchvision:resnet999", {}, "unknown torchvision model 'resnet999'"),
         ("nowhere:net", {}, "cannot import 'nowhere'"),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sinewy.sparsify.drop_grow import MEST, SET, GraNet, GraNetOriginal, MESTOriginal, RigL, SETOriginal
     from sinewy.sparsify.dynamic import DynamicSparsifier
     from sinewy.sparsify.gradual import ACDC, GradualMagnitude
+    from sinewy.sparsify.fixed_capacity import FixedCapacity
+    from sinewy.sparsify.hebbian import CHT, CHTs
     from sinewy.sparsify.momentum import SNFS
     from sinewy.sparsify.static import Dense, Static
     from sinewy.sparsify.topkast import TopKAST
@@ -31,9 +33,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "ACDC": "sinewy.sparsify.gradual",
     "Audit": "sinewy.probes.audit",
+    "CHT": "sinewy.sparsify.hebbian",
+    "CHTs": "sinewy.sparsify.hebbian",
     "CorruptFileError": "sinewy.errors",
     "Dense": "sinewy.sparsify.static",
     "DynamicSparsifier": "sinewy.sparsify.dynamic",
+    "FixedCapacity": "sinewy.sparsify.fixed_capacity",
     "GraNet": "sinewy.sparsify.drop_grow",
     "GraNetOriginal": "sinewy.sparsify.drop_grow",
     "GradualMagnitude": "sinewy.sparsify.gradual",
@@ -63,23 +68,26 @@ _ROOMS = ("analysis", "data", "models", "shifts")
 
 __all__ = [
     "ACDC",
-    "MEST",
-    "SET",
-    "SNFS",
     "Audit",
+    "CHT",
+    "CHTs",
     "CorruptFileError",
     "Dense",
     "DynamicSparsifier",
+    "FixedCapacity",
     "GraNet",
     "GraNetOriginal",
     "GradualMagnitude",
     "InputError",
+    "MEST",
     "MESTOriginal",
     "Masks",
     "MissingExtraError",
     "Outcomes",
     "RigL",
+    "SET",
     "SETOriginal",
+    "SNFS",
     "Sparsifier",
     "Static",
     "TopKAST",

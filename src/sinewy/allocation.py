@@ -22,6 +22,8 @@ ALLOCATIONS: dict[str, str] = {
     "er": "sinewy.allocation:er",
     "erk": "sinewy.allocation:erk",
     "global": "sinewy.allocation:global_magnitude",
+    "proportional": "sinewy.capacity:proportional",
+    "water-filling": "sinewy.capacity:water_filling",
 }
 
 
@@ -37,7 +39,7 @@ def allocate(
     """Return the sparsity of each prunable tensor, by parameter name, such that `sparsity` holds over all of them.
 
     `sparsity` is in [0, 1). `how` is "uniform", "er", "erk" (Evci et al. 2020, with the iterative clamp), "global" (by
-    global weight magnitude), or "package.module:function" of (parameters, densities wanted). Tensors matching a `dense`
+    global weight magnitude), "proportional" or "water-filling" (fixed capacity), or "package.module:function" of (parameters, densities wanted). Tensors matching a `dense`
     pattern keep all their weights and count in the total; `include` and `exclude` (see `prunable`) decide what counts
     at all. The values are exact shares before rounding; `counts` makes integers of them. Raises InputError if the
     sparsity cannot be reached, with the largest one that can.

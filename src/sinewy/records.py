@@ -30,7 +30,9 @@ class Cost:
 
     One multiply-accumulate is 2 FLOPs.
 
-    Inference is one example. Training is 3 x forward x examples seen, plus what the method adds (dense gradients).
+    Inference is one example. Training is what the ledger counted step by step: two products at the density of the masks
+    (forward, and gradient of the inputs) and one at that of the weights whose gradient was needed. The closed form is
+    the formula by which the method's paper counts.
     """
 
     parameters: int
@@ -39,6 +41,37 @@ class Cost:
     inference_flops: float
     dense_training_flops: float | None = None
     training_flops: float | None = None
+    closed_form_training_flops: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerMovement:
+    """What became of one prunable tensor during an epoch: weights kept at its end, grown, dropped, and dead neurons.
+
+    A neuron (or filter) is dead if all its incoming weights are pruned.
+    """
+
+    name: str
+    kept: int
+    grown: int
+    dropped: int
+    dead: int
+
+
+@dataclass(frozen=True)
+class Movement:
+    """What the masks did during an epoch, over all prunable tensors.
+
+    `distance` is the Hamming distance to the masks an epoch before, `overlap` the share of the kept weights that the
+    first masks kept as well, `explored` the share of all prunable weights that were ever kept (the in-time
+    over-parameterisation rate of Liu et al. 2021), `dead` the number of dead neurons.
+    """
+
+    distance: int
+    overlap: float
+    explored: float
+    dead: int
+    layers: tuple[LayerMovement, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +86,16 @@ class Epoch:
     sparsity: float
     moved: int
     seconds: float
+    movement: Movement | None = None
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Epoch:
+        """Return the row that `dataclasses.asdict` made plain."""
+        movement = fields.get("movement")
+        if movement is not None:
+            layers = tuple(LayerMovement(**layer) for layer in movement["layers"])
+            movement = Movement(**{**movement, "layers": layers})
+        return cls(**{**fields, "movement": movement})
 
 
 @dataclass(frozen=True)

@@ -90,13 +90,13 @@ def random_free(taken: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
 
 def sample_mask(weights: Tensor, k: int, generator: torch.Generator, among: Tensor | None = None) -> Tensor:
-    """Return a contiguous bool tensor, True at k entries drawn without replacement with chances as their weights.
+    """Return a contiguous bool tensor, True at k entries drawn without replacement in proportion to their weights.
 
-    One entry after the other is drawn with probability proportional to its weight among those not yet drawn. `weights`
-    is of any shape and device, finite and at least 0; an entry of weight 0 is never drawn. Only entries where the bool
-    tensor `among`, of the same shape, is True take part; by default all do. `generator` lives on the CPU, and equal
-    weights draw alike on every device. Raises InputError for weights below 0 or not finite, and if fewer than k are
-    positive.
+    As if drawn one by one, each with probability proportional to its weight among those still left (Efraimidis and
+    Spirakis 2006). `weights` is of any shape and device, finite and at least 0; an entry of weight 0 is never drawn.
+    Only entries where the bool tensor `among`, of the same shape, is True take part; by default all do. `generator`
+    lives on the CPU, and equal weights draw alike on every device. Raises InputError for weights below 0 or not finite,
+    and if fewer than k are positive.
     """
     flat = weights.detach().reshape(-1).cpu().double()
     if among is not None:

@@ -18,6 +18,7 @@ MODELS: dict[str, str] = {
     "resnet110": "sinewy.models.resnet_cifar:resnet110",
     "resnet18": "sinewy.models.resnet18:resnet18",
     "resnet34": "sinewy.models.resnet18:resnet34",
+    "resnet50": "sinewy.models.resnet50:resnet50",
     "vgg11": "sinewy.models.vgg:vgg11",
     "vgg13": "sinewy.models.vgg:vgg13",
     "vgg16": "sinewy.models.vgg:vgg16",

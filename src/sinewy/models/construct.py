@@ -37,6 +37,13 @@ def build(name: str, *, classes: int, seed: int = 0, image_size: int = 32, **opt
     return model
 
 
+def takes_image_size(name: str) -> bool:
+    """Return whether the network of that name depends on the size of the images; a library's does not here."""
+    if name.startswith(("timm:", "torchvision:")):
+        return False
+    return "image_size" in inspect.signature(resolve("model", name, MODELS)).parameters
+
+
 def _ours(name: str, classes: int, image_size: int, options: dict[str, Any]) -> Any:
     make = resolve("model", name, MODELS)
     named = inspect.signature(make).parameters

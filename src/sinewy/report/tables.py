@@ -37,6 +37,8 @@ def run_table(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
             "state": run.state,
             "sparsity": share(run.sparsity),
             "epochs": len(run.history),
+            "training_flops": flops(run.cost.training_flops if run.cost else None),
+            "closed_form": flops(run.cost.closed_form_training_flops if run.cost else None),
             "minutes": f"{sum(epoch.seconds for epoch in run.history) / 60:.1f}" if run.history else "–",
             "folder": run.folder or "–",
             "error": last_line(run) if run.state == "failed" or run.error else "",

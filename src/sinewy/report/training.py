@@ -18,6 +18,8 @@ CURVES: dict[str, Callable[[Epoch], float | None]] = {
         None if epoch.validation_accuracy is None else 100 * epoch.validation_accuracy
     ),
     "sparsity, %": lambda epoch: 100 * epoch.sparsity,
+    "weights ever kept, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.explored,
+    "kept weights of the first mask, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.overlap,
 }
 LAYER_HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]} of %{customdata[3]} weights are 0<extra></extra>"
@@ -74,7 +76,7 @@ def layer_sparsity(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Fi
 
 
 def training_curves(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Figure | None:
-    """Return loss, validation accuracy and sparsity over epochs, each seed thin, their mean thick, if recorded."""
+    """Return loss, validation accuracy, sparsity and exploration over epochs, each seed thin, their mean thick, if recorded."""
     trained = by_method(run for run in runs if run.history)
     curves = {
         title: ask
@@ -156,4 +158,7 @@ def _mean_curve(group: Sequence[RunRecord], ask: Callable[[Epoch], float | None]
 
 
 def _epoch_row(run: RunRecord, epoch: Epoch) -> dict[str, Any]:
-    return {"method": run.method, "seed": run.seed, "run": run.id, **vars(epoch)}
+    fields = dict(vars(epoch))
+    movement = fields.pop("movement")
+    summed = {} if movement is None else {name: value for name, value in vars(movement).items() if name != "layers"}
+    return {"method": run.method, "seed": run.seed, "run": run.id, **fields, **summed}

@@ -64,7 +64,9 @@ def _method(cell: CellSpec) -> str:
     if cell.sparsifier.name == "dense":
         return "dense"
     path = SPARSIFIERS.get(cell.sparsifier.name, cell.sparsifier.name)
-    return f"{path.rpartition(':')[2]} {100 * cell.sparsifier.sparsity:g} %"
+    name = path.rpartition(":")[2]
+    # A sparsity of 0 is one that follows from other options, as with fixed capacity.
+    return f"{name} {100 * cell.sparsifier.sparsity:g} %" if cell.sparsifier.sparsity else name
 
 
 def _run(

@@ -152,7 +152,7 @@ def read_training(document: Mapping[str, Any]) -> tuple[tuple[Epoch, ...], Cost,
     layers = tuple(
         Layer(entry["name"], tuple(entry["shape"]), entry["weights"], entry["nonzero"]) for entry in document["layers"]
     )
-    return tuple(Epoch(**row) for row in document["history"]), Cost(**document["cost"]), layers
+    return tuple(Epoch.from_dict(row) for row in document["history"]), Cost(**document["cost"]), layers
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sinewy.data import ImageSet, Splits, load
+from sinewy.data.batches import count
 from sinewy.environment import environment
 from sinewy.errors import InputError
 from sinewy.files import write_json
@@ -102,7 +103,10 @@ class Tasks:
         splits = self._splits(cell.data)
         model = _build(cell, splits)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        _sparsifier(cell).attach(model, optimizer, steps=100).detach()
+        per_epoch = count(splits.train, cell.train.batch)
+        some = torch.from_numpy(splits.train.images[:256])
+        sparsifier = _sparsifier(cell)
+        sparsifier.attach(model, optimizer, cell.train.epochs * per_epoch, epoch_steps=per_epoch, inputs=some).detach()
         if len(splits.test) == 0:
             raise InputError(f"data set '{cell.data.name}' has no test part to audit on.")
 

@@ -3,6 +3,7 @@
 SPARSIFIERS: dict[str, str] = {
     "dense": "sinewy.sparsify.static:Dense",
     "static": "sinewy.sparsify.static:Static",
+    "fixed-capacity": "sinewy.sparsify.fixed_capacity:FixedCapacity",
     "set": "sinewy.sparsify.drop_grow:SET",
     "set-original": "sinewy.sparsify.drop_grow:SETOriginal",
     "rigl": "sinewy.sparsify.drop_grow:RigL",
@@ -13,5 +14,7 @@ SPARSIFIERS: dict[str, str] = {
     "gmp": "sinewy.sparsify.gradual:GradualMagnitude",
     "acdc": "sinewy.sparsify.gradual:ACDC",
     "snfs": "sinewy.sparsify.momentum:SNFS",
+    "cht": "sinewy.sparsify.hebbian:CHT",
+    "chts": "sinewy.sparsify.hebbian:CHTs",
     "topkast": "sinewy.sparsify.topkast:TopKAST",
 }

@@ -46,6 +46,7 @@ class Sparsifier:
         self.seed = seed
         self.step = 0
         self.length = Length()
+        self._inputs: Tensor | None = None
         self._layers: dict[str, SparseLayer] = {}
         self._hooks: StepHooks | None = None
 
@@ -96,6 +97,10 @@ class Sparsifier:
         del where
         return torch.zeros(len(grown), dtype=layer.parameter.dtype, device=layer.parameter.device)
 
+    def pick(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Return the parameters that are to be sparse, by name: the prunable ones, without those excluded."""
+        return prunable(model, include=self.include, exclude=self.exclude)
+
     def initial_masks(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
         """Return the masks to begin with: random places, in the counts that the allocation gives."""
         del model
@@ -128,7 +133,7 @@ class Sparsifier:
         for name, value in (("steps", steps), ("epoch_steps", epoch_steps)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is a number of optimizer steps, at least 1; got {value}.")
-        parameters = prunable(model, include=self.include, exclude=self.exclude)
+        parameters = self.pick(model)
         groups = _groups(parameters, optimizer)
         self.step, self.length, self._inputs = 0, Length(steps, epoch_steps), inputs
         self.prepare()

@@ -176,14 +176,21 @@ class DynamicSparsifier(Sparsifier):
             if before == budget:
                 return layer.mask
             gradient = torch.zeros_like(layer.weight)
-        survivors = self.survivors(layer, gradient, budget)
-        missing = budget - count(survivors)
-        if missing == 0:
-            return survivors
-        grown = self.growth(layer, gradient, survivors if self.regrow else survivors | layer.mask, missing)
+        return self.refill(layer, gradient, self.survivors(layer, gradient, budget))
+
+    def refill(self, layer: SparseLayer, gradient: Tensor | None, kept: Tensor) -> Tensor:
+        """Return `kept` with as many weights grown as the tensor's budget allows."""
+        number = self._budgets.get(layer.name, count(layer.mask)) - count(kept)
+        if number == 0:
+            return kept
+        grown = self.growth(layer, gradient, kept, number)
         if self.regrow == "reset":
             layer.restart = grown & layer.mask
-        return survivors | grown
+        return kept | grown
+
+    def free(self, layer: SparseLayer, kept: Tensor) -> Tensor:
+        """Return where a weight may grow: all but `kept`, and but what was dropped just now if `regrow` is False."""
+        return ~kept if self.regrow else ~(kept | layer.mask)
 
     def survivors(self, layer: SparseLayer, gradient: Tensor | None, budget: int) -> Tensor:
         """Return the mask of the kept weights that this update does not drop, at most `budget` of them."""
@@ -195,12 +202,13 @@ class DynamicSparsifier(Sparsifier):
             return layer.mask
         return largest_mask(self._noisy(layer, self._saliency(layer, gradient)), number, among=layer.mask)
 
-    def growth(self, layer: SparseLayer, gradient: Tensor | None, barred: Tensor, number: int) -> Tensor:
-        """Return a mask of `number` weights outside `barred`."""
+    def growth(self, layer: SparseLayer, gradient: Tensor | None, kept: Tensor, number: int) -> Tensor:
+        """Return a mask of the `number` weights that grow beside `kept`."""
+        free = self.free(layer, kept)
         if self.grow != "random":
-            return largest_mask(self._growth(layer, gradient), number, among=~barred)
-        grown = torch.zeros_like(barred, memory_format=torch.contiguous_format)
-        grown.view(-1)[random_free(barred.reshape(-1), number, layer.generator("grow", self.step))] = True
+            return largest_mask(self._growth(layer, gradient), number, among=free)
+        grown = torch.zeros_like(free, memory_format=torch.contiguous_format)
+        grown.view(-1)[random_free(~free.reshape(-1), number, layer.generator("grow", self.step))] = True
         return grown
 
     def start_weights(self, layer: SparseLayer, where: Tensor, grown: Tensor) -> Tensor:

@@ -73,10 +73,10 @@ class SNFS(DynamicSparsifier):
         number = kept - int(kept * self.drop_fraction(self.step))
         return largest_mask(layer.weight.abs(), number, among=layer.mask)
 
-    def growth(self, layer: SparseLayer, gradient: Tensor | None, barred: Tensor, number: int) -> Tensor:
-        """Return a mask of the `number` largest momenta outside `barred`."""
+    def growth(self, layer: SparseLayer, gradient: Tensor | None, kept: Tensor, number: int) -> Tensor:
+        """Return a mask of the `number` largest momenta beside `kept`."""
         del gradient
-        return largest_mask(layer.memory["momentum"].abs(), number, among=~barred)
+        return largest_mask(layer.memory["momentum"].abs(), number, among=self.free(layer, kept))
 
     def training_flops(self, sparse: float, dense: float) -> float:
         """Return 2 f_S + f_D: the weight gradient is dense at every step (Evci et al. 2020, appendix H)."""

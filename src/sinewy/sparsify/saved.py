@@ -26,7 +26,7 @@ def pack(sparsifier: Sparsifier) -> dict[str, Any]:
     return {
         "format": STATE_FORMAT,
         "method": type(sparsifier).__name__,
-        "settings": settings(sparsifier),
+        "settings": sparsifier.settings(),
         "step": sparsifier.step,
         **{kind: Masks({name: getattr(layer, kind) for name, layer in layers.items()}).pack() for kind in _MASKS},
         **{kind: {name: getattr(layer, kind) for name, layer in layers.items()} for kind in _COUNTERS},
@@ -65,12 +65,15 @@ def settings(sparsifier: Sparsifier) -> dict[str, Any]:
 
 
 def constructor_options(cls: type) -> list[str]:
-    """Return the keyword options of the constructors of `cls` and its bases, `seed` included once."""
+    """Return the keyword options of the constructor of `cls`, and of those it passes other options on to."""
     names: dict[str, None] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        for name, parameter in inspect.signature(base.__init__).parameters.items():  # type: ignore[misc]
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                names[name] = None
+    for base in cls.__mro__[:-1]:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        names |= {p.name: None for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
     return list(names)
 
 
@@ -89,7 +92,7 @@ def _check_same_method(sparsifier: Sparsifier, state: Mapping[str, Any]) -> None
         raise CorruptFileError("this is not the state of a sparsifier.") from None
     if version != STATE_FORMAT or method != own:
         raise InputError(f"the state is of {method} (format {version}), this is {own} (format {STATE_FORMAT}).")
-    for name, value in settings(sparsifier).items():
+    for name, value in sparsifier.settings().items():
         if before.get(name) != value:
             raise InputError(f"the state was saved with {name}={before.get(name)!r}, this {method} has {value!r}.")
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from sinewy.layers import Pattern, prunable
+from sinewy.layers import Pattern
 from sinewy.masks import Masks
 from sinewy.select import count, largest_mask, positions
 from sinewy.sparsify import optimizer_state
@@ -74,9 +74,7 @@ class TopKAST(Sparsifier):
 
     def attach(self, model: nn.Module, *args: Any, **options: Any) -> Self:
         """Attach as every sparsifier does; the weights outside A are put aside, not lost."""
-        before = {
-            name: p.detach().clone() for name, p in prunable(model, include=self.include, exclude=self.exclude).items()
-        }
+        before = {name: p.detach().clone() for name, p in self.pick(model).items()}
         super().attach(model, *args, **options)
         for name, layer in self._layers.items():
             layer.memory["resting"] = before[name].masked_fill_(layer.mask, 0)

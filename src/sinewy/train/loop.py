@@ -24,6 +24,7 @@ from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.static import Dense
 from sinewy.train.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from sinewy.train.ledger import Ledger
+from sinewy.train.movement import MovementMeter
 from sinewy.train.optimizer import learning_rate, make_optimizer
 from sinewy.train.precision import Precision
 
@@ -106,10 +107,17 @@ class _Trainer:
         self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model
         self.steps_per_epoch = count(data.train, options.batch)
         self.optimizer = make_optimizer(self.model, options)
-        self.sparsifier = sparsifier.attach(self.model, self.optimizer, options.epochs * self.steps_per_epoch)
+        self.sparsifier = sparsifier.attach(
+            self.model,
+            self.optimizer,
+            options.epochs * self.steps_per_epoch,
+            epoch_steps=self.steps_per_epoch,
+            inputs=torch.from_numpy(data.train.images),
+        )
         self.precision = Precision(options.precision, device)
         self.average = _moving_average(self.model, options.ema)
         self.ledger = Ledger(self.model, self._example(), sparsifier)
+        self.movement = MovementMeter(sparsifier)
         self.epoch, self.batch, self.elapsed = 0, 0, 0.0
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, correct, examples of the epoch so far
         self.moved_before = 0
@@ -198,6 +206,7 @@ class _Trainer:
                 sparsity=self.sparsifier.sparsity,
                 moved=self.sparsifier.moved - self.moved_before,
                 seconds=self.elapsed,
+                movement=self.movement.measure(),
             )
         )
         self.moved_before = self.sparsifier.moved
@@ -244,6 +253,7 @@ class _Trainer:
             "precision": self.precision.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "ledger": self.ledger.state_dict(),
+            "movement": self.movement.state_dict(),
             "random": random_state(),
             "position": {"epoch": self.epoch, "batch": self.batch, "elapsed": self.elapsed, "moved": self.moved_before},
             "sums": self.sums,
@@ -265,11 +275,12 @@ class _Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.ledger.load_state_dict(state["ledger"])
+        self.movement.load_state_dict(state["movement"])
         self.sums.copy_(state["sums"])
         position = state["position"]
         self.epoch, self.batch, self.elapsed = position["epoch"], position["batch"], position["elapsed"]
         self.moved_before = position["moved"]
-        self.history = [Epoch(**row) for row in state["history"]]
+        self.history = [Epoch.from_dict(row) for row in state["history"]]
         restore_random_state(state["random"])
 
 
