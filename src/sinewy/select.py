@@ -98,11 +98,12 @@ def sample_mask(weights: Tensor, k: int, generator: torch.Generator, among: Tens
     lives on the CPU, and equal weights draw alike on every device. Raises InputError for weights below 0 or not finite,
     and if fewer than k are positive.
     """
-    flat = weights.detach().reshape(-1).cpu().double()
+    flat = weights.detach().reshape(-1).cpu()
     if among is not None:
         flat = flat.where(among.reshape(-1).cpu(), 0)
-    refused = int((~((flat >= 0) & flat.isfinite())).sum())
-    if refused:
+    allowed = (flat >= 0) & (flat < math.inf)
+    if not allowed.all():
+        refused = int((~allowed).sum())
         raise InputError(f"{refused} weights are negative or not finite; chances must be finite and at least 0.")
     places = positions(flat > 0)
     if not 0 <= k <= len(places):
@@ -110,7 +111,7 @@ def sample_mask(weights: Tensor, k: int, generator: torch.Generator, among: Tens
     # The first k of a race of exponential clocks, in logarithms so that no ratio of weights is too large.
     clocks = torch.rand(len(places), generator=generator, dtype=torch.float64).log_().neg_().log_()
     mask = torch.zeros(len(flat), dtype=torch.bool)
-    mask[places[largest_mask(flat[places].log_().sub_(clocks), k)]] = True
+    mask[places[largest_mask(flat[places].double().log_().sub_(clocks), k)]] = True
     return mask.view(weights.shape).to(weights.device)
 
 

@@ -31,6 +31,44 @@ CORRUPTIONS: dict[str, str] = {
 }
 """Every corruption in the order of the benchmark: the first fifteen are the benchmark, the last four are held out."""
 
+C_BAR: dict[str, str] = {
+    "blue_noise_sample": "sinewy.shifts.c_bar_waves:blue_noise_sample",
+    "brownish_noise": "sinewy.shifts.c_bar_waves:brownish_noise",
+    "caustic_refraction": "sinewy.shifts.c_bar_warp:caustic_refraction",
+    "checkerboard_cutout": "sinewy.shifts.c_bar_cover:checkerboard_cutout",
+    "circular_motion_blur": "sinewy.shifts.c_bar_blur:circular_motion_blur",
+    "cocentric_sine_waves": "sinewy.shifts.c_bar_waves:cocentric_sine_waves",
+    "inverse_sparkles": "sinewy.shifts.c_bar_sparkles:inverse_sparkles",
+    "lines": "sinewy.shifts.c_bar_cover:lines",
+    "perlin_noise": "sinewy.shifts.c_bar_clouds:perlin_noise",
+    "pinch_and_twirl": "sinewy.shifts.c_bar_warp:pinch_and_twirl",
+    "plasma_noise": "sinewy.shifts.c_bar_clouds:plasma_noise",
+    "ripple": "sinewy.shifts.c_bar_warp:ripple",
+    "single_frequency_greyscale": "sinewy.shifts.c_bar_waves:single_frequency_greyscale",
+    "sparkles": "sinewy.shifts.c_bar_sparkles:sparkles",
+    "transverse_chromatic_abberation": "sinewy.shifts.c_bar_blur:transverse_chromatic_abberation",
+}
+"""Every kind of C-bar; `sinewy.shifts.c_bar_levels.LEVELS` says which ten are CIFAR-10-C-bar's and ImageNet-C-bar's."""
+
+MNIST_C: dict[str, str] = {
+    "mnist-c/shot_noise": "sinewy.shifts.mnist_c:shot_noise",
+    "mnist-c/impulse_noise": "sinewy.shifts.mnist_c:impulse_noise",
+    "mnist-c/glass_blur": "sinewy.shifts.mnist_c_glass:glass_blur",
+    "mnist-c/motion_blur": "sinewy.shifts.mnist_c:motion_blur",
+    "mnist-c/shear": "sinewy.shifts.mnist_c_affine:shear",
+    "mnist-c/scale": "sinewy.shifts.mnist_c_affine:scale",
+    "mnist-c/rotate": "sinewy.shifts.mnist_c_affine:rotate",
+    "mnist-c/brightness": "sinewy.shifts.mnist_c:brightness",
+    "mnist-c/translate": "sinewy.shifts.mnist_c_affine:translate",
+    "mnist-c/stripe": "sinewy.shifts.mnist_c:stripe",
+    "mnist-c/fog": "sinewy.shifts.mnist_c:fog",
+    "mnist-c/spatter": "sinewy.shifts.mnist_c:spatter",
+    "mnist-c/dotted_line": "sinewy.shifts.mnist_c_strokes:dotted_line",
+    "mnist-c/zigzag": "sinewy.shifts.mnist_c_strokes:zigzag",
+    "mnist-c/canny_edges": "sinewy.shifts.mnist_c_edges:canny_edges",
+}
+"""Every kind of MNIST-C in the order of the benchmark, under names that no other family has; they have severity 1 only."""
+
 BENCHMARK: tuple[str, ...] = tuple(CORRUPTIONS)[:15]
 """The fifteen kinds that published mean corruption errors are over."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
-from sinewy.shifts import CORRUPTIONS, PRESETS
+from sinewy.shifts import C_BAR, CORRUPTIONS, MNIST_C, PRESETS
 from sinewy.shifts.draws import Draws
 
 DEFINITIONS = 1
@@ -40,7 +40,7 @@ def corrupt(
 ) -> Tensor:
     """Return `images` corrupted by `kind` at `severity`: uint8 (N, 3, H, W) in and out; the input is left as it is.
 
-    `kind` is a name in `CORRUPTIONS`, or "package.module:function" of your own. `severity` is 1 to 5; 0 returns a copy.
+    `kind` is a name in `CORRUPTIONS`, `C_BAR` or `MNIST_C`, or "package.module:function" of your own. `severity` is 1 to 5; 0 returns a copy.
     `preset` picks the published constants: "cifar" (32 px), "tiny" (64 px) or "imagenet" (224 px). They are used as
     they are at any image size, so pick the preset whose size is nearest to yours. `device` is where the work is done
     and where the result lives, by default where `images` are. `start` is the number in its set of the first image: the
@@ -55,7 +55,7 @@ def corrupt(
     torch.Size([2, 3, 32, 32])
     """
     _check(images, severity, preset, seed, start)
-    function: Kind = resolve("corruption", kind, CORRUPTIONS)
+    function: Kind = resolve("corruption", kind, CORRUPTIONS | C_BAR | MNIST_C)
     if kind == "frost":
         function = partial(function, folder=_frost_folder(frost_folder))
     target = images.device if device is None else _device(device)

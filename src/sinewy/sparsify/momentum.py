@@ -90,22 +90,26 @@ def _mean_size(layer: SparseLayer) -> float:
 def share_out(amount: int, weights: Mapping[str, float], room: Mapping[str, int]) -> dict[str, int]:
     """Return `amount` shared in proportion to `weights`, no share above its `room`, exact in total.
 
-    What a full one cannot take goes to the others in the same proportion; remainders go to the largest fractions, then
-    in order. Raises InputError if there is not room for all.
+    What a full one cannot take goes to the others in the same proportion; what the floors leave goes to the largest
+    fractions, then in order. Raises InputError if there is not room for all.
     """
     if amount > sum(room.values()):
         raise InputError(f"cannot share out {amount} weights, there is room for {sum(room.values())}.")
-    shares = dict.fromkeys(weights, 0)
-    open_ = [name for name in weights if room[name] > 0]
-    while amount > 0:
-        total = sum(weights[name] for name in open_)
-        exact = {name: amount * (weights[name] / total if total > 0 else 1 / len(open_)) for name in open_}
-        given = {name: min(int(exact[name]), room[name] - shares[name]) for name in open_}
-        if not any(given.values()):  # less than one for each: the largest fractions take the rest, one by one
-            for name in sorted(open_, key=lambda name: -exact[name])[:amount]:
-                given[name] = 1
-        for name, more in given.items():
-            shares[name] += more
-        amount -= sum(given.values())
-        open_ = [name for name in open_ if shares[name] < room[name]]
-    return shares
+    shares: dict[str, int] = {}
+    while True:
+        left = amount - sum(shares.values())
+        exact = _proportional(left, {name: weight for name, weight in weights.items() if name not in shares})
+        full = {name: room[name] for name, share in exact.items() if share >= room[name]}
+        if not full:
+            break
+        shares |= full
+    shares |= {name: int(share) for name, share in exact.items()}
+    missing = amount - sum(shares.values())
+    for name in sorted(exact, key=lambda name: shares[name] - exact[name])[:missing]:
+        shares[name] += 1
+    return {name: shares[name] for name in weights}
+
+
+def _proportional(amount: int, weights: Mapping[str, float]) -> dict[str, float]:
+    total = sum(weights.values())
+    return {name: amount * (weight / total if total > 0 else 1 / len(weights)) for name, weight in weights.items()}

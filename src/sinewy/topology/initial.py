@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -124,7 +126,7 @@ def correlation(features: Tensor) -> Tensor:
     varies = np.zeros(size, dtype=bool)
     for block in torch.split(features.detach(), _BLOCK):
         varies |= (block != features[0]).any(dim=0).cpu().numpy()
-        x = (block.float() if exact else block.double()).cpu().numpy() - centre
+        x: NDArray[Any] = (block.float() if exact else block.double()).cpu().numpy() - centre
         products += x.T @ x  # of a matrix with itself: NumPy does half the work, and the result is symmetric
         sums += x.sum(axis=0, dtype=np.float64)
     covariance = products - np.outer(sums, sums) / count
