@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sinewy.sparsify.base import Sparsifier
     from sinewy.sparsify.drop_grow import MEST, SET, GraNet, GraNetOriginal, MESTOriginal, RigL, SETOriginal
     from sinewy.sparsify.dynamic import DynamicSparsifier
-    from sinewy.sparsify.gradual import ACDC, GradualMagnitude
     from sinewy.sparsify.fixed_capacity import FixedCapacity
+    from sinewy.sparsify.gradual import ACDC, GradualMagnitude
     from sinewy.sparsify.hebbian import CHT, CHTs
     from sinewy.sparsify.momentum import SNFS
     from sinewy.sparsify.static import Dense, Static
@@ -68,8 +68,11 @@ _ROOMS = ("analysis", "data", "models", "shifts")
 
 __all__ = [
     "ACDC",
-    "Audit",
     "CHT",
+    "MEST",
+    "SET",
+    "SNFS",
+    "Audit",
     "CHTs",
     "CorruptFileError",
     "Dense",
@@ -79,15 +82,12 @@ __all__ = [
     "GraNetOriginal",
     "GradualMagnitude",
     "InputError",
-    "MEST",
     "MESTOriginal",
     "Masks",
     "MissingExtraError",
     "Outcomes",
     "RigL",
-    "SET",
     "SETOriginal",
-    "SNFS",
     "Sparsifier",
     "Static",
     "TopKAST",

@@ -39,10 +39,11 @@ def allocate(
     """Return the sparsity of each prunable tensor, by parameter name, such that `sparsity` holds over all of them.
 
     `sparsity` is in [0, 1). `how` is "uniform", "er", "erk" (Evci et al. 2020, with the iterative clamp), "global" (by
-    global weight magnitude), "proportional" or "water-filling" (fixed capacity), or "package.module:function" of (parameters, densities wanted). Tensors matching a `dense`
-    pattern keep all their weights and count in the total; `include` and `exclude` (see `prunable`) decide what counts
-    at all. The values are exact shares before rounding; `counts` makes integers of them. Raises InputError if the
-    sparsity cannot be reached, with the largest one that can.
+    global weight magnitude), "proportional" or "water-filling" (fixed capacity, `sinewy.capacity`), or
+    "package.module:function" of (parameters, densities wanted). Tensors matching a `dense` pattern keep all their
+    weights and count in the total; `include` and `exclude` (see `prunable`) decide what counts at all. The values are
+    exact shares before rounding; `counts` makes integers of them. Raises InputError if the sparsity cannot be reached,
+    with the largest one that can.
     """
     return allocate_among(prunable(model, include=include, exclude=exclude), sparsity, how, dense=dense)
 

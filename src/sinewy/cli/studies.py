@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from sinewy.cli.printing import next_command, out, plain_table, print_json, say, typed_command
 from sinewy.cli.progress import StudyProgress
 from sinewy.errors import InputError, unknown_name
-from sinewy.recipe import Recipe, builtin_recipes, read_recipe
+from sinewy.recipe import Recipe, read_recipe
 from sinewy.records import StudyRecord
 from sinewy.report import answer, summary, write_report
 from sinewy.report.sentences import compare, warnings
@@ -32,6 +33,9 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; defau
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+DEMOS = ("demo", "demo-cifar10", "demo-fashion-mnist", "demo-mnist")
+"""The recipes that `demo` runs, by data set."""
+
 QUICK = ("grid.seed=[0, 1]", "train.epochs=8")
 """What `demo --quick` changes in any demo recipe."""
 
@@ -41,6 +45,7 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer seeds and epochs: under 90 seconds on two cores.")
     ] = False,
+    methods: Annotated[str | None, typer.Option("--methods", help="all, or names with commas: set,rigl,acdc.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Folder of the study.")] = Path("sinewy-demo"),
     root: Root = None,
     jobs: Jobs = None,
@@ -49,12 +54,27 @@ def demo(
 ) -> None:
     """The whole job on real data: train dense and sparse, audit all under corruption, write report.html.
 
-    Examples:  sinewy demo      sinewy demo --quick      sinewy demo --data cifar10 --root ~/data
+    Examples:  sinewy demo      sinewy demo --quick --methods all      sinewy demo --data cifar10 --root ~/data
     """
     name = "demo" if data == "digits" else f"demo-{data}"
-    if name not in builtin_recipes():
-        raise unknown_name("demo data set", data, [n.removeprefix("demo-") for n in builtin_recipes()] + ["digits"])
-    _run(read_recipe(name, QUICK if quick else ()), folder, root, jobs, device, as_json=as_json)
+    if name not in DEMOS:
+        raise unknown_name("demo data set", data, [n.removeprefix("demo-") for n in DEMOS if n != "demo"] + ["digits"])
+    overrides = [*(QUICK if quick else ()), *(_chosen_methods(methods) if methods else ())]
+    _run(read_recipe(name, overrides), folder, root, jobs, device, as_json=as_json)
+
+
+def _chosen_methods(names: str) -> list[str]:
+    """Return the override that puts these methods in place of a demo's own, with options for a short training."""
+    offered = {entry if isinstance(entry, str) else entry["name"]: entry for entry in _all_methods()}
+    wanted = list(offered) if names == "all" else [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in offered:
+            raise unknown_name("method", name, [*offered, "all"])
+    return [f"grid.sparsifier={json.dumps([offered[name] for name in wanted])}"]
+
+
+def _all_methods() -> list[Any]:
+    return read_recipe("demo-methods").grid["sparsifier"]
 
 
 def run(

@@ -76,7 +76,7 @@ def layer_sparsity(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Fi
 
 
 def training_curves(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Figure | None:
-    """Return loss, validation accuracy, sparsity and exploration over epochs, each seed thin, their mean thick, if recorded."""
+    """Return what was recorded of each epoch, from the loss to the exploration; seeds thin, their mean thick."""
     trained = by_method(run for run in runs if run.history)
     curves = {
         title: ask
