@@ -12,6 +12,8 @@ the new mask:
 - "full topk": the whole tensor ranked twice by torch.topk with k = n, as rigl-torch does.
 - "randperm": drop by "topk", growth at the first of a random permutation of the free places (for SET).
 
+- "cat + topk": for a threshold over all tensors together (gradual pruning, AC/DC), torch.topk over the concatenation.
+
 "choice" is the new masks alone. "update" is all that an update step does: choice, weights, multipliers, momentum and
 counts; a baseline's update is its choice and the weights and momentum multiplied by the new mask, as is customary.
 Exits with 1 if a target is missed or if the masks differ by more than ties.
@@ -27,8 +29,11 @@ from torch import Tensor
 
 import measuring
 import sinewy
+from sinewy.select import joint_masks
 
 TARGET = 0.25
+FULL_TARGET = 0.06
+GLOBAL_TARGET = 0.2
 
 Chooser = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """(weight, gradient, mask, number to drop) -> new mask; all flat."""
@@ -77,12 +82,12 @@ def _kept(weight: Tensor, mask: Tensor, drops: int) -> Tensor:
 class Training:
     """A ResNet-18 in the middle of training; `refresh` gives it the weights and gradients of a later step."""
 
-    def __init__(self, method: type[sinewy.DynamicSparsifier], layout: torch.memory_format) -> None:
+    def __init__(
+        self, method: type[sinewy.DynamicSparsifier], layout: torch.memory_format, sparsity: float = 0.9
+    ) -> None:
         model = sinewy.models.build("resnet18", classes=10).to(memory_format=layout)
         self.optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True)
-        self.sparse = method(sparsity=0.9, allocation="erk", every=1, begin=2).attach(
-            model, self.optimizer, steps=10**9
-        )
+        self.sparse = method(sparsity, allocation="erk", every=1, begin=2).attach(model, self.optimizer, steps=10**9)
         self._generator = torch.Generator().manual_seed(0)
         self.layers = self.sparse._layers
         self.refresh()
@@ -103,6 +108,21 @@ class Training:
     def update(self) -> None:
         """Do everything that an update step does."""
         self.sparse._move(self.optimizer, {name: layer.parameter.grad for name, layer in self.layers.items()})
+
+    def joint(self) -> list[Tensor]:
+        """Return the masks of the largest tenth of all weights together, by Sinewy."""
+        return joint_masks([layer.weight.abs() for layer in self.layers.values()], self._tenth())
+
+    def joint_topk(self) -> list[Tensor]:
+        """Return the same by torch.topk."""
+        sizes = [layer.weight.abs() for layer in self.layers.values()]
+        flat = torch.cat([size.reshape(-1) for size in sizes])
+        mask = torch.zeros_like(flat, dtype=torch.bool).scatter(0, torch.topk(flat, self._tenth()).indices, True)
+        parts = torch.split(mask, [size.numel() for size in sizes])
+        return [part.view(size.shape) for part, size in zip(parts, sizes, strict=True)]
+
+    def _tenth(self) -> int:
+        return sum(layer.mask.numel() for layer in self.layers.values()) // 10
 
     def baseline(self, chooser: Chooser) -> dict[str, Tensor]:
         """Return the new masks by a baseline."""
@@ -145,21 +165,34 @@ def measure(layout: torch.memory_format, rounds: int) -> list[measuring.Goal]:
             "topk choice": lambda: rigl.baseline(topk),
             "topk update": lambda: rigl.baseline_update(topk),
             "compact topk choice": lambda: rigl.baseline(compact_topk),
-            "full topk choice": lambda: rigl.baseline(full_topk),
+            "full topk update": lambda: rigl.baseline_update(full_topk),
         },
         rounds,
         before=rigl.refresh,
     )
     set_times = measuring.alternate(
-        {"choice": set_.choose, "topk + randperm choice": lambda: set_.baseline(randperm)}, rounds, before=set_.refresh
+        {
+            "choice": set_.choose,
+            "update": set_.update,
+            "topk + randperm choice": lambda: set_.baseline(randperm),
+            "topk + randperm update": lambda: set_.baseline_update(randperm),
+            "full topk update": lambda: set_.baseline_update(full_topk),
+        },
+        rounds,
+        before=set_.refresh,
     )
+    dense = Training(sinewy.RigL, layout, sparsity=0.0)
+    joint_times = measuring.alternate({"joint": dense.joint, "cat + topk": dense.joint_topk}, rounds)
     return [
         measuring.goal(f"weights that RigL and topk choose differently, {name}", wrong, 0),
         _goal("RigL", name, times, "choice", "topk choice", TARGET),
         _goal("RigL", name, times, "update", "topk update", TARGET),
         _goal("RigL", name, times, "choice", "compact topk choice", None),
-        _goal("RigL", name, times, "choice", "full topk choice", None),
+        _goal("RigL", name, times, "update", "full topk update", FULL_TARGET),
         _goal("SET", name, set_times, "choice", "topk + randperm choice", None),
+        _goal("SET", name, set_times, "update", "topk + randperm update", TARGET),
+        _goal("SET", name, set_times, "update", "full topk update", FULL_TARGET),
+        _goal("threshold over all tensors:", name, joint_times, "joint", "cat + topk", GLOBAL_TARGET),
     ]
 
 

@@ -1,19 +1,27 @@
-"""The README's code runs as it stands, in order, as a reader would type it."""
+"""The code of the README and of the docs runs as it stands, in order, as a reader would type it."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sinewy.recipe import read_recipe
+from sinewy.sparsify import SPARSIFIERS
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+WRITING = ROOT / "docs" / "writing-a-sparsifier.md"
+METHODS = ROOT / "docs" / "sparsifiers.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+def blocks(language: str, page: Path = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 @pytest.mark.slow
@@ -29,3 +37,32 @@ def test_the_python_snippets(tmp_path, monkeypatch):
 def test_the_recipe(tmp_path):
     (tmp_path / "study.yaml").write_text(blocks("yaml")[0])
     assert len(read_recipe(tmp_path / "study.yaml").cells()) == 15
+
+
+@pytest.mark.slow
+def test_a_sparsifier_of_ones_own_runs_from_a_recipe(tmp_path):
+    for name, block in zip(("mylab.py", "mylab2.py"), blocks("python", WRITING), strict=True):
+        (tmp_path / name).write_text(block)
+    (tmp_path / "even.yaml").write_text(blocks("yaml", WRITING)[0])
+    assert "\nsinewy run even.yaml\n" in WRITING.read_text()
+    command = [str(Path(sys.executable).with_name("sinewy")), "run", "even.yaml"]
+    overrides = ["-o", "sparsifier={name: 'mylab2:Shuffle', sparsity: 0.9}"]
+    for extra in ([], [*overrides, "--out", "other"]):
+        done = subprocess.run(
+            [*command, *extra, "--json", "--jobs", "1"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        runs = json.loads(done.stdout)["runs"]
+        assert {run["state"] for run in runs} == {"done"}
+        assert {run["sparsity"] for run in runs} == {"0.0 %", "90.0 %"}
+
+
+def test_the_table_of_methods_is_complete():
+    table = re.findall(r"^\| `([a-z-]+)` \| `(\w+)` \|", METHODS.read_text(), re.MULTILINE)
+    classes = {name: path.rpartition(":")[2] for name, path in SPARSIFIERS.items() if name != "dense"}
+    assert dict(table) == classes

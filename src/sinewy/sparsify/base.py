@@ -12,7 +12,7 @@ from sinewy.allocation import allocate_among, check_sparsity, counts, stay_dense
 from sinewy.errors import InputError
 from sinewy.layers import Pattern, prunable
 from sinewy.masks import Masks
-from sinewy.select import positions
+from sinewy.select import count, positions
 from sinewy.sparsify import optimizer_state, saved
 from sinewy.sparsify.hooks import StepHooks
 from sinewy.sparsify.layer import SparseLayer, make_layer
@@ -252,15 +252,16 @@ class Sparsifier:
 
     @torch.no_grad()
     def _mask_gradients(self) -> None:
-        pairs = [(layer.parameter.grad, layer.multiplier) for layer in self._layers.values()]
+        pairs = [(layer.parameter.grad, layer.multiplier) for layer in self._layers.values() if not layer.full]
         live = [(gradient, multiplier) for gradient, multiplier in pairs if gradient is not None]
         if live:
             torch._foreach_mul_([gradient for gradient, _ in live], [multiplier for _, multiplier in live])
 
     @torch.no_grad()
     def _zero_pruned_weights(self) -> None:
-        layers = self._layers.values()
-        torch._foreach_mul_([layer.parameter for layer in layers], [layer.multiplier for layer in layers])
+        layers = [layer for layer in self._layers.values() if not layer.full]
+        if layers:
+            torch._foreach_mul_([layer.parameter for layer in layers], [layer.multiplier for layer in layers])
 
     @torch.no_grad()
     def _move(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor | None]) -> None:
@@ -279,7 +280,7 @@ class Sparsifier:
         values = self.start_weights(layer, where, now)
         state = optimizer_state.fresh(optimizer, layer.group, layer.parameter)
         optimizer_state.assign(where, [(layer.multiplier, now.to(values)), (layer.parameter, values), *state])
-        layer.mask = mask
+        layer.mask, layer.kept = mask, count(mask)
         layer.explored.view(-1)[where[now]] = True
         grown = int(now.sum())
         layer.grown += grown

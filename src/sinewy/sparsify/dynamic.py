@@ -150,7 +150,7 @@ class DynamicSparsifier(Sparsifier):
         layers = self.movable
         sparsity = self.sparsity_at(self.step)
         if self.initial is None:
-            return {name: count(layer.mask) for name, layer in layers.items()}
+            return {name: layer.kept for name, layer in layers.items()}
         if self.allocation != "global":
             return self.quota({name: layer.parameter for name, layer in self._layers.items()}, sparsity)
         survivors = self.strongest(sparsity)
@@ -168,7 +168,7 @@ class DynamicSparsifier(Sparsifier):
 
     def update(self, layer: SparseLayer, gradient: Tensor | None) -> Tensor:
         """Return the mask after one drop and one growth; its count is the tensor's budget."""
-        before = count(layer.mask)
+        before = layer.kept
         budget = self._budgets.get(layer.name, before)
         if before == budget == layer.mask.numel():
             return layer.mask  # a full tensor has nowhere to move
@@ -180,7 +180,7 @@ class DynamicSparsifier(Sparsifier):
 
     def refill(self, layer: SparseLayer, gradient: Tensor | None, kept: Tensor) -> Tensor:
         """Return `kept` with as many weights grown as the tensor's budget allows."""
-        number = self._budgets.get(layer.name, count(layer.mask)) - count(kept)
+        number = self._budgets.get(layer.name, layer.kept) - count(kept)
         if number == 0:
             return kept
         grown = self.growth(layer, gradient, kept, number)
@@ -194,7 +194,7 @@ class DynamicSparsifier(Sparsifier):
 
     def survivors(self, layer: SparseLayer, gradient: Tensor | None, budget: int) -> Tensor:
         """Return the mask of the kept weights that this update does not drop, at most `budget` of them."""
-        before = count(layer.mask)
+        before = layer.kept
         number = min(before - int(before * self.drop_fraction(self.step)), budget)
         if not self.regrow:  # what grows must find a place that was free before
             number = max(number, budget - (layer.mask.numel() - before))

@@ -27,9 +27,9 @@ Init = Literal["connectivity", "ntk"] | None
 
 
 class FixedCapacity(Static):
-    """Random static masks that leave a wider or deeper network as many weights as a base network has.
+    """Random static masks that leave a wider or deeper network the weights of a smaller one (Timpl et al. 2022).
 
-    Golubeva et al. 2021 (wide-sparse-nets), Timpl et al. 2022. `attach` derives the sparsity, 1 - capacity / prunable
+    After Golubeva et al. 2021 (wide-sparse-nets). `attach` derives the sparsity, 1 - capacity / prunable
     weights of the model; a model with just the capacity stays dense. Give `capacity`, a number of weights, or `base`, a
     network by name or by the options of `sinewy.models.build`, whose prunable weights (by the same `include` and
     `exclude`) are counted. Its `classes` and `image_size` are the model's where they are not given: the length of the

@@ -125,7 +125,7 @@ class CHT(DynamicSparsifier):
         """Return the links that this update keeps: the strongest, or with `soft` a draw that favours them."""
         if not self.soft:
             return super().survivors(layer, gradient, budget)
-        before = count(layer.mask)
+        before = layer.kept
         number = min(before - int(before * self.drop_fraction(self.step)), budget)
         end = self._timing.end
         power = 1 + (self.temperature - 1) * (0.0 if end is None else min(self.step / end, 1.0))
@@ -147,8 +147,8 @@ class CHT(DynamicSparsifier):
         return grown
 
     def _can_move(self, layer: SparseLayer) -> bool:
-        full = count(layer.mask) == self._budgets[layer.name] == layer.mask.numel()
-        must = count(layer.mask) != self._budgets[layer.name]
+        full = layer.kept == self._budgets[layer.name] == layer.mask.numel()
+        must = layer.kept != self._budgets[layer.name]
         return not full and (must or "settled" not in layer.memory)
 
 
@@ -205,7 +205,7 @@ def _draw_weights(layer: SparseLayer) -> None:
     (Zhang et al. 2024, sparse weight initialisation. Their code has out_features in place of fan_in.)
     """
     fan_in = layer.weight[0].numel()
-    spread = (2 / (fan_in * count(layer.mask) / layer.mask.numel())) ** 0.5
+    spread = (2 / (fan_in * layer.kept / layer.mask.numel())) ** 0.5
     generator = torch.Generator().manual_seed(derive("weights", layer.seed, layer.name))
     drawn = torch.randn(layer.weight.shape, generator=generator) * spread
     layer.parameter.copy_(drawn.to(layer.parameter.device) * layer.mask)

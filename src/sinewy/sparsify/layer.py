@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from sinewy.seeds import derive
+from sinewy.select import count
 
 
 @dataclass
 class SparseLayer:
     """One prunable tensor under training.
 
-    `mask` is True where a weight is kept; `multiplier` is the same as 0 and 1 in the weight's dtype and memory format.
-    `group` is the optimizer's parameter group that holds the weight. `fixed` tensors stay dense and never move.
-    `first` is the mask that training began with, `explored` is True where a weight was ever kept; `grown` and `dropped`
-    count weights so far. `memory` holds what else a method keeps per weight, and is saved with its state. `restart`
-    lets an update name weights that begin anew although their mask does not change.
+    `mask` is True where a weight is kept, `kept` is how many are; `multiplier` is the mask as 0 and 1 in the weight's
+    dtype and memory format. `group` is the optimizer's parameter group that holds the weight. `fixed` tensors stay
+    dense and never move. `first` is the mask that training began with, `explored` is True where a weight was ever kept;
+    `grown` and `dropped` count weights so far. `memory` holds what else a method keeps per weight, and is saved with
+    its state. `restart` lets an update name weights that begin anew although their mask does not change.
     """
 
     name: str
@@ -31,10 +32,16 @@ class SparseLayer:
     fixed: bool
     first: Tensor
     explored: Tensor
+    kept: int
     grown: int = 0
     dropped: int = 0
     memory: dict[str, Tensor] = field(default_factory=dict)
     restart: Tensor | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether no weight is pruned, so that nothing need be masked."""
+        return self.kept == self.mask.numel()
 
     @property
     def weight(self) -> Tensor:
@@ -48,6 +55,7 @@ class SparseLayer:
     def set_mask(self, mask: Tensor) -> None:
         """Replace mask and multiplier, whatever device `mask` is on; the weights are left alone."""
         self.mask = mask.to(self.parameter.device)
+        self.kept = count(self.mask)
         self.multiplier.copy_(self.mask)
 
 
@@ -58,4 +66,4 @@ def make_layer(
     mask = mask.to(parameter.device)
     multiplier = torch.empty_like(parameter.detach()).copy_(mask)
     first, explored = (mask.clone(memory_format=torch.contiguous_format) for _ in range(2))
-    return SparseLayer(name, parameter, mask, multiplier, group, seed, fixed, first, explored)
+    return SparseLayer(name, parameter, mask, multiplier, group, seed, fixed, first, explored, count(mask))

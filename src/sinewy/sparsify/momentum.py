@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sinewy.errors import InputError
-from sinewy.select import count, largest_mask
+from sinewy.select import largest_mask
 from sinewy.sparsify.dynamic import DynamicSparsifier, require
 from sinewy.sparsify.layer import SparseLayer
 from sinewy.sparsify.timing import Moment
@@ -69,7 +69,7 @@ class SNFS(DynamicSparsifier):
     def survivors(self, layer: SparseLayer, gradient: Tensor | None, budget: int) -> Tensor:
         """Return the kept weights of largest magnitude; the budget binds growth, not survival."""
         del gradient, budget
-        kept = count(layer.mask)
+        kept = layer.kept
         number = kept - int(kept * self.drop_fraction(self.step))
         return largest_mask(layer.weight.abs(), number, among=layer.mask)
 

@@ -23,13 +23,10 @@ class Dense(Sparsifier):
         del model
         return {name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()}
 
-    def _mask_gradients(self) -> None:
-        """Nothing is pruned, so there is nothing to mask."""
-
 
 class Static(Sparsifier):
-    """Random masks drawn once, exact in count, and kept (static sparse training; ERK allocation by default).
+    """Random masks drawn once, exact in count, and kept (Mocanu et al. 2016; Liu et al. 2022).
 
-    Mocanu et al. 2016; Liu et al. 2022 ("The unreasonable effectiveness of random pruning"). Options as in
+    Static sparse training, ERK by default ("The unreasonable effectiveness of random pruning"). Options as in
     `Sparsifier`.
     """

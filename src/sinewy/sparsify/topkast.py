@@ -98,7 +98,7 @@ class TopKAST(Sparsifier):
         sparsity = self.backward_sparsity if explores else self.target
         quota = self.quota({name: layer.parameter for name, layer in self._layers.items()}, sparsity)
         for name, layer in self._layers.items():
-            number = max(quota[name], count(layer.mask))
+            number = max(quota[name], layer.kept)
             size = values(layer).abs().masked_fill_(layer.mask, math.inf)
             layer.memory["trained"] = torch.empty_like(layer.multiplier).copy_(largest_mask(size, number))
 
@@ -108,7 +108,7 @@ class TopKAST(Sparsifier):
         for layer in self._layers.values():
             layer.parameter.addcmul_(layer.memory["resting"], layer.memory["trained"])
             if self.penalty and layer.parameter.grad is not None:
-                inverse = layer.mask.numel() / max(count(layer.mask), 1)
+                inverse = layer.mask.numel() / max(layer.kept, 1)
                 strength = torch.where(layer.mask, 2 * self.penalty, 2 * self.penalty * inverse)
                 layer.parameter.grad.add_(layer.weight * strength)
         self._mask_gradients()

@@ -129,14 +129,15 @@ def correlation(features: Tensor) -> Tensor:
         x: NDArray[Any] = (block.float() if exact else block.double()).cpu().numpy() - centre
         products += x.T @ x  # of a matrix with itself: NumPy does half the work, and the result is symmetric
         sums += x.sum(axis=0, dtype=np.float64)
-    covariance = products - np.outer(sums, sums) / count
+    covariance = count * products - np.outer(sums, sums)  # times count**2: a division would round
     return torch.from_numpy(_normalised(covariance, varies))
 
 
 def _normalised(covariance: Matrix, varies: NDArray[np.bool_]) -> Matrix:
-    deviations = np.sqrt(np.where(varies, covariance.diagonal(), 1))
+    variances = covariance.diagonal()
+    # Of a constant feature rounding may leave a little, which must not be divided by itself.
+    deviations = np.where(varies & (variances > 0), np.sqrt(np.maximum(variances, 0)), np.inf)
     correlations: Matrix = np.clip(covariance / np.outer(deviations, deviations), -1, 1)
-    correlations[~varies] = correlations[:, ~varies] = 0
     np.fill_diagonal(correlations, 0)
     return correlations
 
