@@ -61,13 +61,13 @@ MNIST_C: dict[str, str] = {
     "mnist-c/brightness": "sinewy.shifts.mnist_c:brightness",
     "mnist-c/translate": "sinewy.shifts.mnist_c_affine:translate",
     "mnist-c/stripe": "sinewy.shifts.mnist_c:stripe",
-    "mnist-c/fog": "sinewy.shifts.mnist_c:fog",
+    "mnist-c/fog": "sinewy.shifts.mnist_c_fog:fog",
     "mnist-c/spatter": "sinewy.shifts.mnist_c:spatter",
     "mnist-c/dotted_line": "sinewy.shifts.mnist_c_strokes:dotted_line",
     "mnist-c/zigzag": "sinewy.shifts.mnist_c_strokes:zigzag",
     "mnist-c/canny_edges": "sinewy.shifts.mnist_c_edges:canny_edges",
 }
-"""Every kind of MNIST-C in the order of the benchmark, under names that no other family has; they have severity 1 only."""
+"""Every kind of MNIST-C in its order, under names that no other family has; they have severity 1 only."""
 
 BENCHMARK: tuple[str, ...] = tuple(CORRUPTIONS)[:15]
 """The fifteen kinds that published mean corruption errors are over."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import lru_cache
 from math import pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def _spline_zoom(size: int, zoom: float) -> Tensor:
     return torch.from_numpy(matrix)
 
 
-def _spline(position: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _spline(position: NDArray[np.floating[Any]], size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the four places (..., 4) on an axis that a cubic spline at `position` (...) depends on, and their weights.
 
     Places outside are mirrored about the outermost pixels.
@@ -107,7 +108,7 @@ def _turned_average(height: int, width: int, degrees: float) -> Tensor:
         )
 
 
-def _turned(height: int, width: int, angle: float) -> object:
+def _turned(height: int, width: int, angle: float) -> Any:
     """Return the sparse (H W, H W) matrix from spline coefficients to the image turned by `angle` radians."""
     from scipy.sparse import csr_array
 

@@ -49,17 +49,18 @@ def perlin_noise(images: Tensor, severity: int, preset: str, draws: Draws) -> Te
     then, are harmless here.
     """
     share = 0.05 * level("perlin_noise", severity, preset)
-    order = draws.uniform(_PERIOD).argsort(1, stable=True)
+    order = draws.uniform(_PERIOD).argsort(stable=True, dim=1)
     gradients = draws.integers(-_PERIOD, _PERIOD, _PERIOD, 2).double()
     gradients /= gradients.square().sum(2, keepdim=True).sqrt_().clamp_(min=1)
-    down, across = gradients.gather(1, order[:, :, None].expand(-1, -1, 2)).unbind(2)
+    # in the order of their use, twice over, so that sums of two places need no remainder
+    down, across = gradients.gather(1, order.repeat(1, 2)[:, :, None].expand(-1, -1, 2)).unbind(2)
     height, width = images.shape[-2:]
     turbulence = images.new_zeros(len(images), height, width, dtype=torch.float64)
     for octave in _OCTAVES:
         step = octave * 7 / shorter_side(images)
         rows, by_row, off_row = (part.to(images.device) for part in _grid(height, step))
         columns, by_column, off_column = (part.to(images.device) for part in _grid(width, step))
-        node = ((order[:, rows, None] + columns) % _PERIOD).flatten(1)
+        node = (order[:, rows, None] + columns).flatten(1)
         shape = (-1, len(rows), len(columns))
         noise = off_row @ (down.gather(1, node).view(shape) @ by_column.mT)
         noise += by_row @ (across.gather(1, node).view(shape) @ off_column.mT)

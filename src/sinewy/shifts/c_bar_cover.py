@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sinewy.shifts.c_bar_levels import level, per_image, pixels, shorter_side
 from sinewy.shifts.draws import Draws
+from sinewy.shifts.filters import ON_THE_EDGE
 
 _GREY = 128
 
@@ -52,7 +53,7 @@ def lines(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
     levels = images.double()
     for number in range(count):
         cover = _antialiased(images, *ends[:, :, number, None, None])[:, None]
-        levels = levels.mul_(1 - cover).add_(cover * _GREY).floor_()
+        levels = levels.mul_(1 - cover).add_(cover * _GREY).add_(ON_THE_EDGE).floor_()
     return levels.to(torch.uint8)
 
 
@@ -69,7 +70,7 @@ def _antialiased(images: Tensor, y0: Tensor, x0: Tensor, y1: Tensor, x1: Tensor)
     longer, shorter = torch.maximum(dx, dy), torch.minimum(dx, dy)
     off = (down * dx - right * dy) * torch.where(flat, 1.0, -1.0)  # distance from the line, times its length
     along = torch.where(flat, right, down)
-    length = (dx * dx + dy * dy).sqrt().float().double()  # as scikit-image rounds it
+    length = (dx * dx + dy * dy).sqrt()
     within = (along > 0) & (along < longer)
     within |= (along == 0) & (off > shorter / 2 - longer) | (along == longer) & (off <= shorter / 2)
     return (1 - off.abs() / length).clamp_(min=0) * within

@@ -75,20 +75,24 @@ def ripple(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
     Wavelengths, from 0.1 to 0.3 S, and phases are random for each axis; what comes from outside is black.
     """
     side = shorter_side(images)
-    height = 0.0025 * level("ripple", severity, preset) * side
+    amplitude = 0.0025 * level("ripple", severity, preset) * side
     wavelength = (draws.uniform(2).double() * 0.2 + 0.1) * side
     phase = draws.uniform(2).double() * (2 * pi)
     rows, columns = (
-        _tents(axis + height * torch.sin(2 * pi * axis / wavelength[:, index, None] + phase[:, index, None]))
+        _tents(axis + amplitude * torch.sin(2 * pi * axis / wavelength[:, index, None] + phase[:, index, None]))
         for index, axis in enumerate(part.flatten() for part in pixels(images))
     )
-    return to_uint8(rows @ (images.double() @ columns.mT) + ON_THE_EDGE)
+    # with the channels between rows and columns, both products are of plain matrices
+    count, channels, height, width = images.shape
+    levels = (rows @ images.transpose(1, 2).double().flatten(2)).view(count, height * channels, width)
+    levels = (levels @ columns.mT).view(count, height, channels, width)
+    return to_uint8(levels.add_(ON_THE_EDGE)).transpose(1, 2).contiguous()
 
 
 def _tents(sources: Tensor) -> Tensor:
-    """Return the matrices (N, 1, L, L) that interpolate columns of L pixels linearly at `sources` (N, L)."""
+    """Return the matrices (N, L, L) that interpolate columns of L pixels linearly at `sources` (N, L)."""
     places = torch.arange(sources.shape[1], device=sources.device)
-    return (1 - (sources[:, None, :, None] - places).abs()).clamp_(min=0)
+    return (1 - (sources[:, :, None] - places).abs()).clamp_(min=0)
 
 
 def caustic_refraction(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:

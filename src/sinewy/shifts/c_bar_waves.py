@@ -52,7 +52,7 @@ def blue_noise_sample(images: Tensor, severity: int, preset: str, draws: Draws) 
     """
     threshold = 0.3 * level("blue_noise_sample", severity, preset) - 2.5
     height, width = images.shape[-2:]
-    noise = _noise(_from_centre(height, width), _phases(images, 1, draws))
+    noise = _noise(_from_centre(height, width), draws.uniform(1, height * width // 2))
     return images * (noise > threshold)
 
 
@@ -63,8 +63,8 @@ def brownish_noise(images: Tensor, severity: int, preset: str, draws: Draws) -> 
     """
     amplitude = 6.4 * level("brownish_noise", severity, preset)
     height, width = images.shape[-2:]
-    noise = _noise(1 / (_from_centre(height, width) ** 2 + 1), _phases(images, 3, draws))
-    return plus(images, noise * amplitude)
+    noise = _noise(1 / (_from_centre(height, width) ** 2 + 1), draws.uniform(3, height * width // 2))
+    return plus(images, noise.mul_(amplitude))
 
 
 @lru_cache(maxsize=8)
@@ -75,23 +75,29 @@ def _from_centre(height: int, width: int) -> Tensor:
     return (y[:, None] ** 2 + x**2).sqrt()
 
 
-def _phases(images: Tensor, channels: int, draws: Draws) -> Tensor:
-    """Return random phases e^ip, complex (N, channels, H, W); the second half is the first one turned by 180 degrees.
+def _noise(amplitude: Tensor, turns: Tensor) -> Tensor:
+    """Return float64 noise (N, C, H, W) of unit variance from `amplitude` (H, W), frequency 0 in the middle.
 
-    Kept from the published generator: turning does not negate the phase, and is about the middle of the pixels and not
-    of the spectrum, so the noise is the real part of what is not quite a real signal.
+    `turns` (N, C, H W // 2) are the phases of one half of the spectrum, in [0, 1). Kept from the published generator:
+    the other half is this one turned by 180 degrees, which does not negate the phases and is about the middle of the
+    pixels, not of the spectrum; the noise is the real part of what comes of it.
     """
-    height, width = images.shape[-2:]
-    angle = draws.uniform(channels, height * width // 2).double() * (2 * pi)
-    half = torch.polar(torch.ones_like(angle), angle)
-    middle = half.new_ones(len(half), channels, height * width % 2)
-    return torch.cat((half, middle, half.flip(-1)), -1).view(-1, channels, height, width)
-
-
-def _noise(amplitude: Tensor, phases: Tensor) -> Tensor:
-    """Return float64 noise (N, C, H, W) of unit variance from `amplitude` (H, W) and `phases`, frequency 0 in the
-    middle."""
     height, width = amplitude.shape
-    spectrum = phases * amplitude.to(phases.device)
-    noise = torch.fft.ifft2(spectrum.roll((height // 2, width // 2), (2, 3))).real
-    return noise / noise.std((2, 3), correction=0, keepdim=True)
+    places = _places(height, width).to(turns.device)
+    turns = torch.cat((turns, turns.new_zeros(*turns.shape[:2], 1)), 2).double().mul_(2 * pi)
+    rolled = amplitude.roll((height // 2, width // 2), (0, 1)).flatten().to(turns.device)
+    real, imaginary = (part.index_select(2, places).mul_(rolled) for part in (turns.cos(), turns.sin()))
+    spectrum = torch.complex(real, imaginary).view(*turns.shape[:2], height, width)
+    noise: Tensor = torch.fft.ifft2(spectrum).real.contiguous()
+    mean = noise.mean((2, 3), keepdim=True)
+    variance = noise.square().mean((2, 3), keepdim=True) - mean.square()
+    return noise.div_(variance.clamp_(min=1e-300).sqrt_())  # of a single pixel it is 0
+
+
+@lru_cache(maxsize=8)
+def _places(height: int, width: int) -> Tensor:
+    """Return which phase each place of the spectrum has, frequency 0 first: one of a half, or the last, which is 0."""
+    half = torch.arange(height * width // 2)
+    middle = half.new_full((height * width % 2,), len(half))
+    places = torch.cat((half, middle, half.flip(0))).view(height, width)
+    return places.roll((height // 2, width // 2), (0, 1)).flatten()

@@ -40,13 +40,14 @@ def corrupt(
 ) -> Tensor:
     """Return `images` corrupted by `kind` at `severity`: uint8 (N, 3, H, W) in and out; the input is left as it is.
 
-    `kind` is a name in `CORRUPTIONS`, `C_BAR` or `MNIST_C`, or "package.module:function" of your own. `severity` is 1 to 5; 0 returns a copy.
-    `preset` picks the published constants: "cifar" (32 px), "tiny" (64 px) or "imagenet" (224 px). They are used as
-    they are at any image size, so pick the preset whose size is nearest to yours. `device` is where the work is done
-    and where the result lives, by default where `images` are. `start` is the number in its set of the first image: the
-    bytes of image number i depend on its own bytes, the kind, severity, preset, seed and i, not on the batch it is in.
-    `frost_folder` holds the original frost pictures; by default the folder in the environment variable SINEWY_FROST,
-    and without one a procedural texture is used. Raises InputError for anything else.
+    `kind` is a name in `CORRUPTIONS`, `C_BAR` or `MNIST_C`, or "package.module:function" of your own. `severity` is 1
+    to 5 (of MNIST-C only 1); 0 returns a copy. `preset` picks the published constants: "cifar" (32 px), "tiny" (64 px)
+    or "imagenet" (224 px). They are used as they are at any image size, so pick the preset whose size is nearest to
+    yours. `device` is where the work is done and where the result lives, by default where `images` are. `start` is the
+    number in its set of the first image: the bytes of image number i depend on its own bytes, the kind, severity,
+    preset, seed and i, not on the batch it is in. `frost_folder` holds the original frost pictures; by default the
+    folder in the environment variable SINEWY_FROST, and without one a procedural texture is used. Raises InputError for
+    anything else.
 
     Definitions: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
     Perturbations" (ICLR 2019), in the variants that made CIFAR-10-C, Tiny-ImageNet-C and ImageNet-C.
