@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from sinewy.cli.studies import _all_methods
+from sinewy.sparsify import SPARSIFIERS
+
 SMALL = [
     *("-o", "audit.kinds=[brightness, gaussian_noise]", "-o", "grid.seed=[0, 1]", "-o", "train.epochs=3"),
     *("-o", "grid.sparsifier=[dense, {name: rigl, sparsity: 0.9, every: 10}]", "--jobs", "2"),
@@ -291,3 +294,25 @@ def test_help_and_import_load_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "audit" in done.stdout
+
+
+@pytest.mark.slow
+def test_every_method_runs_from_a_recipe(tmp_path):
+    options = ["train.epochs=3", "grid.seed=[0]", "audit.kinds=[fog]", "audit.severities=[1]"]
+    overrides = [word for option in options for word in ("-o", option)]
+    words = ("run", "demo-methods", *overrides, "--limit", "20", "--out", str(tmp_path), "--json")
+    document = json.loads(sinewy(*words).stdout)
+    assert len(document["runs"]) == len(SPARSIFIERS)
+    assert {run["state"] for run in document["runs"]} == {"done"}
+    for run in document["runs"][1:]:
+        assert float(run["sparsity"].split()[0]) == pytest.approx(90, abs=0.2)
+    for line in (tmp_path / "cells").glob("*/training.json"):
+        training = json.loads(line.read_text())
+        assert 0 < training["cost"]["closed_form_training_flops"]
+        assert len(training["history"][-1]["movement"]["layers"]) == len(training["layers"])
+
+
+def test_the_methods_of_a_demo():
+    assert "unknown method 'rigel'. Did you mean 'rigl'" in sinewy("demo", "--methods", "set,rigel", code=2).stderr
+    offered = {entry if isinstance(entry, str) else entry["name"] for entry in _all_methods()}
+    assert offered == set(SPARSIFIERS)

@@ -32,7 +32,7 @@ def in_steps(name: str, moment: Moment, length: Length) -> int:
     if isinstance(moment, float):
         if length.steps is None:
             raise InputError(f"{name}={moment:g} is a share of training: attach(model, optimizer, steps=...).")
-        return round(moment * length.steps)
+        return max(1, round(moment * length.steps))
     epochs, steps = _parts(moment)
     if epochs and length.epoch_steps is None:
         raise InputError(
