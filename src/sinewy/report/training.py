@@ -18,8 +18,8 @@ CURVES: dict[str, Callable[[Epoch], float | None]] = {
         None if epoch.validation_accuracy is None else 100 * epoch.validation_accuracy
     ),
     "sparsity, %": lambda epoch: 100 * epoch.sparsity,
-    "weights ever kept, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.explored,
-    "kept weights of the first mask, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.overlap,
+    "ever kept, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.explored,
+    "overlap with first, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.overlap,
 }
 LAYER_HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]} of %{customdata[3]} weights are 0<extra></extra>"
@@ -99,7 +99,9 @@ def training_curves(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> F
         "training",
         "Training",
         "Thick lines are means over seeds, thin ones single seeds. Validation data is held out of training and is not "
-        "the test set; the last epoch is what every other section reports. A mean ends where its shortest run does.",
+        "the test set; the last epoch is what every other section reports. A mean ends where its shortest run does. "
+        "Ever kept: the share of all prunable weights that were in a mask so far. Overlap with first: the share of "
+        "the kept weights that the first mask kept, too.",
         plot,
         [_epoch_row(run, epoch) for group in trained.values() for run in group for epoch in run.history],
         {method: styles[method] for method in trained},

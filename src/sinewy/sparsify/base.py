@@ -15,6 +15,7 @@ from sinewy.masks import Masks
 from sinewy.select import count, positions
 from sinewy.sparsify import optimizer_state, saved
 from sinewy.sparsify.hooks import StepHooks
+from sinewy.sparsify.initialisation import draw_weights
 from sinewy.sparsify.layer import SparseLayer, make_layer
 from sinewy.sparsify.ranks import compare_masks
 from sinewy.sparsify.timing import Length
@@ -26,7 +27,8 @@ class Sparsifier:
     After every `optimizer.step()`: the number of kept weights is exactly what the method says, pruned weights are
     exactly 0, and the optimizer's per-weight state of pruned weights is as before the first step. `sparsity` in [0, 1)
     is the fraction of zeros among prunable weights; `allocation`, `include`, `exclude` and `dense` are those of
-    `sinewy.allocate`; `seed` fixes every random choice.
+    `sinewy.allocate`; `weights` "swi" draws the kept weights of sparse tensors anew, with the spread that their density
+    asks for (`sinewy.sparsify.initialisation`); `seed` fixes every random choice.
     """
 
     def __init__(
@@ -37,13 +39,16 @@ class Sparsifier:
         include: Sequence[Pattern] | None = None,
         exclude: Sequence[Pattern] = (),
         dense: Sequence[str] = (),
+        weights: str | None = None,
         seed: int = 0,
     ) -> None:
         check_sparsity(sparsity)
+        if weights not in ("swi", None):
+            raise InputError(f"weights must be 'swi' (sparse weight initialisation) or None; got {weights!r}.")
         self.target = float(sparsity)
         self.allocation = allocation
         self.include, self.exclude, self.dense = include, exclude, dense
-        self.seed = seed
+        self.weights, self.seed = weights, seed
         self.step = 0
         self.length = Length()
         self._inputs: Tensor | None = None
@@ -121,7 +126,7 @@ class Sparsifier:
     ) -> Self:
         """Prune `model` in place and join `optimizer.step()`; returns itself. The training loop does not change.
 
-        `steps` is the length of training in optimizer steps and `epoch_steps` that of an epoch, for schedules that need
+        `steps` is the length of training in optimizer steps, `epoch_steps` that of an epoch, for schedules that need
         them. `masks` replaces the initial masks, to go on from a model that is sparse already
         (`Masks.of_zeros(prunable(model))`). `inputs` (N, ...) are the training inputs, for initial masks that follow
         them. In a distributed run, attach after wrapping the model; the ranks' masks are compared now and at each
@@ -140,6 +145,8 @@ class Sparsifier:
         start = masks if masks is not None else self.initial_masks(model, parameters)
         self._set_masks(parameters, groups, start, optimizer)
         self._inputs = None
+        if masks is None and self.weights == "swi":
+            draw_weights(self.movable.values())
         compare_masks(self.masks, self.step)
         self._hooks = StepHooks(self, optimizer)
         return self

@@ -73,9 +73,18 @@ class DynamicSparsifier(Sparsifier):
         include: Sequence[Pattern] | None = None,
         exclude: Sequence[Pattern] = (),
         dense: Sequence[str] = (),
+        weights: str | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(sparsity, allocation=allocation, include=include, exclude=exclude, dense=dense, seed=seed)
+        super().__init__(
+            sparsity,
+            allocation=allocation,
+            include=include,
+            exclude=exclude,
+            dense=dense,
+            weights=weights,
+            seed=seed,
+        )
         for name, moment in (("every", every), ("begin", begin), ("until", until)):
             if moment is not None:
                 check_moment(name, moment)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import check_name
 from sinewy.layers import unwrap
-from sinewy.seeds import derive
 from sinewy.select import count, largest_mask, random_free, sample_mask
 from sinewy.sparsify.dynamic import DynamicSparsifier, require
 from sinewy.sparsify.graphs import GRAPHS, initial_graphs
@@ -38,8 +37,7 @@ class CHT(DynamicSparsifier):
 
     The output layer stays dense and does not count (`dense_output`). `topology` is the initial graph: "random",
     "small-world" (with `beta`), "scale-free" or "correlated" (CSTI; for linear layers, needs training inputs, which
-    `sinewy.fit` passes on). `weights` "swi" re-draws kept weights with standard deviation sqrt(2 / (fan_in density)),
-    sparse weight initialisation; None leaves them.
+    `sinewy.fit` passes on). `weights` is "swi", sparse weight initialisation; None leaves them as they are.
 
     Published for linear layers; here each kernel position of a convolution is a bipartite graph between its channels
     (our extension). Other options as in `DynamicSparsifier`.
@@ -72,11 +70,12 @@ class CHT(DynamicSparsifier):
         require("temperature", temperature, temperature >= 1, "at least 1")
         require("early_stop", early_stop, 0 < early_stop <= 1, "in (0, 1]; 1 never stops")
         require("beta", beta, 0 <= beta <= 1, "in [0, 1]")
-        require("weights", weights, weights in ("swi", None), "'swi' or None")
         self.score, self.form, self.soft, self.temperature = score, form, soft, temperature
         self.remove_chains, self.early_stop, self.topology, self.beta = remove_chains, early_stop, topology, beta
-        self.weights, self.dense_output = weights, dense_output
-        super().__init__(sparsity, every=every, schedule=schedule, stop=stop, allocation=allocation, **options)
+        self.dense_output = dense_output
+        super().__init__(
+            sparsity, every=every, schedule=schedule, stop=stop, allocation=allocation, weights=weights, **options
+        )
         if self.grow != "random" or self.needs_gradient:
             raise InputError("CHT grows by topology and drops by weight; it takes no grow and no gradient.")
         self.grow = "topology"
@@ -100,13 +99,10 @@ class CHT(DynamicSparsifier):
         quota = self.quota(parameters, self.sparsity_at(0))
         return initial_graphs(self.topology, model, parameters, quota, self.beta, self.seed, self._inputs)
 
-    def attach(self, model: nn.Module, *args: Any, masks: Mapping[str, Tensor] | None = None, **options: Any) -> Self:
-        """Attach as every sparsifier does; kept weights are drawn anew unless `masks` are given."""
-        super().attach(model, *args, masks=masks, **options)
+    def attach(self, model: nn.Module, *args: Any, **options: Any) -> Self:
+        """Attach as every sparsifier does, and find the chains of the model."""
+        super().attach(model, *args, **options)
         self._chains = chains(model, self.masks) if self.remove_chains else []
-        if masks is None and self.weights == "swi":
-            for layer in self.movable.values():
-                _draw_weights(layer)
         return self
 
     @torch.no_grad()
@@ -196,16 +192,3 @@ def _drawn(scores: Tensor, number: int, absent: Tensor, generator: torch.Generat
     if count(absent & (scores > 0)) < number:
         scores = scores + UNCALLED
     return sample_mask(scores, number, generator, among=absent)
-
-
-@torch.no_grad()
-def _draw_weights(layer: SparseLayer) -> None:
-    """Draw the kept weights from N(0, 2 / (fan_in density)): every neuron's input has the variance of a dense layer's.
-
-    (Zhang et al. 2024, sparse weight initialisation. Their code has out_features in place of fan_in.)
-    """
-    fan_in = layer.weight[0].numel()
-    spread = (2 / (fan_in * layer.kept / layer.mask.numel())) ** 0.5
-    generator = torch.Generator().manual_seed(derive("weights", layer.seed, layer.name))
-    drawn = torch.randn(layer.weight.shape, generator=generator) * spread
-    layer.parameter.copy_(drawn.to(layer.parameter.device) * layer.mask)
