@@ -42,7 +42,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 def prunable(
     model: nn.Module, *, include: Sequence[Pattern] | None = None, exclude: Sequence[Pattern] = ()
 ) -> dict[str, nn.Parameter]:
-    """Return the prunable parameters of `model` by name, in model order; a shared parameter appears once.
+    """Return the prunable parameters of `model` by name, in model order; a shared one appears once, by its first name.
 
     By default these are the weights of PRUNABLE_TYPES. `include` replaces that choice: every floating-point parameter
     with at least two dimensions whose name or module type matches one of its entries. `exclude` then takes away. Raises
@@ -51,13 +51,14 @@ def prunable(
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     used: set[Pattern] = set()
+    first_names = {id(parameter): name for name, parameter in unwrap(model).named_parameters()}
     for module, name, parameter in _matrices(unwrap(model)):
         matches = {pattern for pattern in (*(include or ()), *exclude) if _matches(pattern, module, name)}
         used |= matches
         wanted = isinstance(module, PRUNABLE_TYPES) if include is None else bool(matches & set(include))
         if wanted and not matches & set(exclude) and id(parameter) not in seen:
             seen.add(id(parameter))
-            found[name] = parameter
+            found[first_names[id(parameter)]] = parameter
     for pattern in (*(include or ()), *exclude):
         if pattern not in used:
             raise InputError(f"no weight matches {_text(pattern)}; the model's weights are: {_names(model)}.")

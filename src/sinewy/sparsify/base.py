@@ -142,6 +142,8 @@ class Sparsifier:
         groups = _groups(parameters, optimizer)
         self.step, self.length, self._inputs = 0, Length(steps, epoch_steps), inputs
         self.prepare()
+        if self.sparsity_at(0) != self.target:
+            self.quota(parameters, self.target)  # a target out of reach is refused now, not when it is too late
         start = masks if masks is not None else self.initial_masks(model, parameters)
         self._set_masks(parameters, groups, start, optimizer)
         self._inputs = None
@@ -248,8 +250,12 @@ class Sparsifier:
         return self.is_update(self.step)
 
     @torch.no_grad()
-    def _constrain(self) -> None:
-        """Act before an ordinary optimizer step: keep it from touching pruned weights."""
+    def _constrain(self, scale: Tensor | None) -> None:
+        """Act before an ordinary optimizer step: keep it from touching pruned weights.
+
+        `scale` is the factor that GradScaler has left in the gradients for a fused optimizer to take out, if any.
+        """
+        del scale
         self._mask_gradients()
 
     @torch.no_grad()

@@ -97,6 +97,10 @@ class DynamicSparsifier(Sparsifier):
         require("regrow", regrow, regrow in (True, False, "reset"), "True, False or 'reset'")
         if initial is not None:
             check_sparsity(initial)
+            grows = initial > sparsity and allocation == "global"
+            require(
+                "initial", initial, not grows, "at most the sparsity with allocation 'global', which ranks kept weights"
+            )
         self.drop, self.grow, self.every, self.begin, self.until, self.stop = drop, grow, every, begin, until, stop
         self.fraction, self.fraction_end, self.schedule, self.power = fraction, fraction_end, schedule, power
         self.initial, self.sparsity_schedule, self.sparsity_stop = initial, sparsity_schedule, sparsity_stop
@@ -147,7 +151,8 @@ class DynamicSparsifier(Sparsifier):
         """Return the sparsity that the schedule sets after `step`; it changes at updates only."""
         if self.initial is None:
             return self.target
-        return self._sparsity(self._decay.progress(step), self.initial, self.target)
+        progress = self._decay.progress(step)
+        return self.target if progress == 1 else self._sparsity(progress, self.initial, self.target)
 
     def move(self, gradients: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
         """Return the new masks: every tensor's drop and growth within its budget."""
@@ -181,15 +186,23 @@ class DynamicSparsifier(Sparsifier):
         budget = self._budgets.get(layer.name, before)
         if before == budget == layer.mask.numel():
             return layer.mask  # a full tensor has nowhere to move
-        if gradient is None and self.needs_gradient:  # the tensor took no part in this batch
-            if before == budget:
-                return layer.mask
+        if self.rests(layer, gradient):
+            if budget <= before:
+                return layer.mask if budget == before else largest_mask(layer.weight.abs(), budget, among=layer.mask)
             gradient = torch.zeros_like(layer.weight)
         return self.refill(layer, gradient, self.survivors(layer, gradient, budget))
+
+    def rests(self, layer: SparseLayer, gradient: Tensor | None) -> bool:
+        """Return whether nothing should grow in a tensor: it is frozen, or took no part in a batch that is asked."""
+        return not layer.parameter.requires_grad or (gradient is None and self.needs_gradient)
 
     def refill(self, layer: SparseLayer, gradient: Tensor | None, kept: Tensor) -> Tensor:
         """Return `kept` with as many weights grown as the tensor's budget allows."""
         number = self._budgets.get(layer.name, layer.kept) - count(kept)
+        lacking = 0 if self.regrow else number - (layer.mask.numel() - layer.kept)
+        if lacking > 0:  # no place is free for these: the strongest of what was to go stay
+            kept = kept | largest_mask(layer.weight.abs(), lacking, among=layer.mask & ~kept)
+            number -= lacking
         if number == 0:
             return kept
         grown = self.growth(layer, gradient, kept, number)
@@ -226,8 +239,10 @@ class DynamicSparsifier(Sparsifier):
         if self.start == "zero":
             return zeros
         kept, generator = layer.weight[layer.mask], layer.generator("start", self.step)
+        if not len(kept):
+            return zeros
         if self.start == "normal":
-            values = torch.randn(len(grown), generator=generator) * kept.std().item()
+            values = torch.randn(len(grown), generator=generator) * kept.std(correction=0).item()
         else:
             values = (2 * torch.rand(len(grown), generator=generator) - 1) * kept.abs().mean().item()
         return torch.where(grown, values.to(zeros), zeros)

@@ -112,9 +112,8 @@ class ACDC(Sparsifier):
         return self.target if begun and self._turns[max(begun)] else 0.0
 
     def initial_masks(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
-        """Return full masks: training begins dense. The target is checked now, not when it is too late."""
+        """Return full masks: training begins dense."""
         del model
-        self.quota(parameters, self.target)
         return {name: torch.ones(p.shape, dtype=torch.bool) for name, p in parameters.items()}
 
     def move(self, gradients: Mapping[str, Tensor | None]) -> dict[str, Tensor]:

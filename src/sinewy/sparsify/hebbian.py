@@ -145,7 +145,8 @@ class CHT(DynamicSparsifier):
     def _can_move(self, layer: SparseLayer) -> bool:
         full = layer.kept == self._budgets[layer.name] == layer.mask.numel()
         must = layer.kept != self._budgets[layer.name]
-        return not full and (must or "settled" not in layer.memory)
+        free = layer.parameter.requires_grad and "settled" not in layer.memory
+        return not full and (must or free)
 
 
 class CHTs(CHT):

@@ -28,6 +28,7 @@ class StepHooks:
         self._settles = sparsifier.settles_every_step or type(optimizer) not in ZERO_KEEPING
         self._pending: dict[str, Tensor | None] | None = None
         self._stepping = False
+        self._unborn: list[Tensor] = []
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -61,6 +62,10 @@ class StepHooks:
     def _prepare(self, optimizer: torch.optim.Optimizer) -> None:
         """Act on the gradients that the step is about to use."""
         if _overflowed(optimizer):
+            # A fused optimizer makes its state even so, and torch's SGD then takes uninitialised memory for momentum.
+            self._unborn = [
+                p for group in optimizer.param_groups for p in group["params"] if not optimizer.state.get(p)
+            ]
             return
         sparsifier = self._sparsifier
         self._stepping = True
@@ -75,10 +80,12 @@ class StepHooks:
             return
         if moves:
             self._pending = _kept_for_later(sparsifier, optimizer)
-        sparsifier._constrain()
+        sparsifier._constrain(getattr(optimizer, "grad_scale", None))
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs
+        while self._unborn:
+            optimizer.state.pop(self._unborn.pop(), None)
         if self._pending is not None:
             pending, self._pending = self._pending, None
             self._sparsifier._move(optimizer, pending)

@@ -60,11 +60,11 @@ class SNFS(DynamicSparsifier):
         kept = super().budgets()
         if not self.redistribute:
             return kept
-        drops = {name: int(number * self.drop_fraction(self.step)) for name, number in kept.items()}
-        room = {name: layer.mask.numel() - kept[name] + drops[name] for name, layer in self.movable.items()}
-        means = {name: _mean_size(layer) for name, layer in self.movable.items()}
-        gains = share_out(sum(drops.values()), means, room)
-        return {name: kept[name] - drops[name] + gains[name] for name in kept}
+        training = {name: layer for name, layer in self.movable.items() if layer.parameter.requires_grad}
+        drops = {name: int(layer.kept * self.drop_fraction(self.step)) for name, layer in training.items()}
+        room = {name: layer.mask.numel() - layer.kept + drops[name] for name, layer in training.items()}
+        gains = share_out(sum(drops.values()), {name: _mean_size(layer) for name, layer in training.items()}, room)
+        return kept | {name: kept[name] - drops[name] + gains[name] for name in training}
 
     def survivors(self, layer: SparseLayer, gradient: Tensor | None, budget: int) -> Tensor:
         """Return the kept weights of largest magnitude; the budget binds growth, not survival."""

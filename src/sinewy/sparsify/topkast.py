@@ -103,14 +103,14 @@ class TopKAST(Sparsifier):
             layer.memory["trained"] = torch.empty_like(layer.multiplier).copy_(largest_mask(size, number))
 
     @torch.no_grad()
-    def _constrain(self) -> None:
+    def _constrain(self, scale: Tensor | None) -> None:
         """Bring the explored weights into the model for this step, and mask the gradients of those at rest."""
         for layer in self._layers.values():
             layer.parameter.addcmul_(layer.memory["resting"], layer.memory["trained"])
             if self.penalty and layer.parameter.grad is not None:
                 inverse = layer.mask.numel() / max(layer.kept, 1)
                 strength = torch.where(layer.mask, 2 * self.penalty, 2 * self.penalty * inverse)
-                layer.parameter.grad.add_(layer.weight * strength)
+                layer.parameter.grad.add_(layer.weight * strength * (1 if scale is None else scale))
         self._mask_gradients()
 
     @torch.no_grad()
