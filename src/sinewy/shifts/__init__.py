@@ -69,6 +69,16 @@ MNIST_C: dict[str, str] = {
 }
 """Every kind of MNIST-C in its order, under names that no other family has; they have severity 1 only."""
 
+CONTINUOUS: dict[str, str] = {
+    "uniform_noise": "sinewy.shifts.additive:uniform_noise",
+    "normal_noise": "sinewy.shifts.additive:normal_noise",
+    "low_frequency_attenuation": "sinewy.shifts.frequency:low_frequency_attenuation",
+    "high_frequency_attenuation": "sinewy.shifts.frequency:high_frequency_attenuation",
+    "fourier_basis_noise": "sinewy.shifts.frequency:fourier_basis_noise",
+    "out_of_domain": "sinewy.shifts.domain:out_of_domain",
+}
+"""Shifts whose strength is any number, not a severity: (images, strength, *, options) -> float32 images."""
+
 BENCHMARK: tuple[str, ...] = tuple(CORRUPTIONS)[:15]
 """The fifteen kinds that published mean corruption errors are over."""
 
