@@ -20,7 +20,7 @@ from sinewy.models import MODELS
 from sinewy.probes import PROBES
 from sinewy.recipe import builtin_recipes
 from sinewy.runs.local import usable_cores
-from sinewy.shifts import CORRUPTIONS
+from sinewy.shifts import C_BAR, CONTINUOUS, CORRUPTIONS, MNIST_C
 from sinewy.sparsify import SPARSIFIERS
 
 EXTRAS = {"models": ("timm",), "test": ("pytest", "hypothesis", "skimage", "cv2", "selenium")}
@@ -31,6 +31,9 @@ FAMILIES = {
     "models": MODELS,
     "data": DATASETS,
     "corruptions": CORRUPTIONS,
+    "c-bar": C_BAR,
+    "mnist-c": MNIST_C,
+    "continuous-shifts": CONTINUOUS,
     "probes": PROBES,
     "recipes": {name: str(path) for name, path in builtin_recipes().items()},
 }
@@ -68,7 +71,10 @@ def doctor(root: Root = None, as_json: Json = False) -> None:
 
 def list_families(
     family: Annotated[
-        str | None, typer.Argument(help="sparsifiers, models, data, corruptions, probes or recipes.")
+        str | None,
+        typer.Argument(
+            help="sparsifiers, models, data, corruptions, c-bar, mnist-c, continuous-shifts, probes, recipes."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sinewy.families import resolve
+
 if TYPE_CHECKING:
     from sinewy.shifts.corruption import corrupt as corrupt
     from sinewy.shifts.corruption import protocol as protocol
@@ -90,9 +92,11 @@ SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
 def __getattr__(name: str) -> Any:
-    """Import `corrupt` and `protocol` when first asked for, so that listing the kinds costs no torch import."""
+    """Import functions when first asked for, so that listing the kinds costs no torch import."""
     if name in ("corrupt", "protocol"):
         from sinewy.shifts import corruption
 
         return getattr(corruption, name)
+    if name in CONTINUOUS:
+        return resolve("shift", name, CONTINUOUS)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
