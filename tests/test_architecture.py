@@ -19,6 +19,7 @@ LEVELS = (
     {"masks", "schedules", "connectivity", "topology"},
     {"allocation", "capacity", "modelfile"},
     {"sparsify", "shifts", "metrics", "models", "data"},
+    {"attacks"},
     {"analysis", "recipe"},
     {"report"},
     {"train", "probes"},
@@ -52,6 +53,7 @@ NO_TORCH_MODULES = (
     "models",
     "data",
     "shifts",
+    "attacks",
     "probes",
     "runs",
 )

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sinewy import analysis, data, models, shifts
+    from sinewy import analysis, attacks, data, models, shifts
     from sinewy.allocation import allocate
     from sinewy.errors import CorruptFileError, InputError, MissingExtraError
     from sinewy.layers import prunable
@@ -64,7 +64,7 @@ _HOMES = {
     "read_model": "sinewy.modelfile",
     "save_model": "sinewy.modelfile",
 }
-_ROOMS = ("analysis", "data", "models", "shifts")
+_ROOMS = ("analysis", "attacks", "data", "models", "shifts")
 
 __all__ = [
     "ACDC",
@@ -94,6 +94,7 @@ __all__ = [
     "TrainedModel",
     "allocate",
     "analysis",
+    "attacks",
     "audit",
     "data",
     "fit",

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from sinewy.attacks import ATTACKS
 from sinewy.cli.printing import next_command, out, plain_table, print_json
 from sinewy.cli.studies import Json, Root
 from sinewy.data import DATASETS
@@ -23,7 +24,11 @@ from sinewy.runs.local import usable_cores
 from sinewy.shifts import C_BAR, CONTINUOUS, CORRUPTIONS, MNIST_C
 from sinewy.sparsify import SPARSIFIERS
 
-EXTRAS = {"models": ("timm",), "test": ("pytest", "hypothesis", "skimage", "cv2", "selenium")}
+EXTRAS = {
+    "models": ("timm",),
+    "attacks": ("pyautoattack",),
+    "test": ("pytest", "hypothesis", "skimage", "cv2", "selenium"),
+}
 """Extras by name, and the modules they bring."""
 
 FAMILIES = {
@@ -34,6 +39,7 @@ FAMILIES = {
     "c-bar": C_BAR,
     "mnist-c": MNIST_C,
     "continuous-shifts": CONTINUOUS,
+    "attacks": ATTACKS,
     "probes": PROBES,
     "recipes": {name: str(path) for name, path in builtin_recipes().items()},
 }
