@@ -206,17 +206,9 @@ def test_counts_are_exact_on_the_way_to_any_target(training, initial, target, fr
     total = sum(p.numel() for p in sw.prunable(model).values())
     assume((1 - max(initial, target)) * total >= len(sw.prunable(model)))
     assume(allocation != "global" or initial <= target)  # a ranking of what is there cannot make more of it
-    sparse = DynamicSparsifier(
-        target,
-        initial=initial,
-        fraction=fraction,
-        every=2,
-        stop=1.0,
-        sparsity_schedule=schedule,
-        allocation=allocation,
-        regrow=regrow,
-        grow="gradient",
-    ).attach(model, optimizer, steps=12)
+    way = {"initial": initial, "sparsity_schedule": schedule, "every": 2, "stop": 1.0}
+    sparse = DynamicSparsifier(target, fraction=fraction, allocation=allocation, regrow=regrow, grow="gradient", **way)
+    sparse.attach(model, optimizer, steps=12)
     for step in range(12):
         backward(model, optimizer, step)
         optimizer.step()
@@ -236,6 +228,12 @@ def training() -> tuple[nn.Module, torch.optim.Optimizer]:
 def test_a_global_ranking_cannot_grow_to_its_target_and_says_so():
     with pytest.raises(sw.InputError, match="global"):
         DynamicSparsifier(0.2, initial=0.5, allocation="global", every=2).attach(*training(), steps=12)
+
+
+def test_a_global_ranking_that_need_not_grow_is_accepted_at_any_sparsity():
+    """The initial sparsity of a method that starts at its target is the target, not one unit in the last place off."""
+    for percent in range(100):
+        assert make_sparsifier("mest-original", sparsity=percent / 100, allocation="global").initial == percent / 100
 
 
 @pytest.mark.parametrize("name", ["mest", "granet", "granet-original", "gmp", "acdc"])

@@ -400,6 +400,10 @@ class TestBadInput:
         sparse = make("static").attach(model, optimizer)
         with pytest.raises(sw.InputError, match="attached already"):
             sparse.attach(model, optimizer)
+        with pytest.raises(sw.InputError, match="another sparsifier has joined this optimizer"):
+            make("static").attach(model, optimizer)
+        sparse.detach()
+        make("static").attach(model, optimizer)
 
     def test_lbfgs(self):
         model = small_model()
@@ -436,16 +440,19 @@ class TestBadInput:
 
     def test_state_of_other_settings_or_methods(self):
         model = small_model()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        state = make("rigl").attach(model, optimizer, steps=9).detach().state_dict()
+
+        def attached(name, **options):
+            return make(name, **options).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), steps=9)
+
+        state = attached("rigl").detach().state_dict()
         with pytest.raises(sw.InputError, match="the state is of RigL"):
-            make("set").attach(model, optimizer, steps=9).load_state_dict(state)
+            attached("set").load_state_dict(state)
         with pytest.raises(sw.InputError, match=r"saved with fraction=0\.3, this RigL has 0\.1"):
-            make("rigl", fraction=0.1).attach(model, optimizer, steps=9).load_state_dict(state)
+            attached("rigl", fraction=0.1).load_state_dict(state)
         with pytest.raises(sw.InputError, match="attach this RigL"):
             make("rigl").load_state_dict(state)
         with pytest.raises(sw.CorruptFileError, match="not the state of a sparsifier"):
-            make("rigl").attach(model, optimizer, steps=9).load_state_dict({})
+            attached("rigl").load_state_dict({})
 
     @pytest.mark.parametrize("name", SPARSIFIERS)
     def test_every_method_has_a_first_line(self, name):

@@ -14,7 +14,7 @@ from sinewy.layers import Pattern, prunable
 from sinewy.masks import Masks
 from sinewy.select import count, positions
 from sinewy.sparsify import optimizer_state, saved
-from sinewy.sparsify.hooks import StepHooks
+from sinewy.sparsify.hooks import StepHooks, holds_masks
 from sinewy.sparsify.initialisation import draw_weights
 from sinewy.sparsify.layer import SparseLayer, make_layer
 from sinewy.sparsify.ranks import compare_masks
@@ -135,6 +135,10 @@ class Sparsifier:
         """
         if self._hooks is not None:
             raise InputError(f"this {type(self).__name__} is attached already; detach() it or make a new one.")
+        if holds_masks(optimizer):
+            raise InputError(
+                "another sparsifier has joined this optimizer, and two would undo each other; detach() it."
+            )
         for name, value in (("steps", steps), ("epoch_steps", epoch_steps)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is a number of optimizer steps, at least 1; got {value}.")

@@ -113,7 +113,7 @@ class MEST(DynamicSparsifier):
             schedule=schedule,
             stop=stop,
             replace_step=replace_step,
-            initial=max(0.0, 1 - (1 - sparsity) * (1 + soft_bound)) if initial is None else initial,
+            initial=max(0.0, sparsity - (1 - sparsity) * soft_bound) if initial is None else initial,
             **options,
         )
 

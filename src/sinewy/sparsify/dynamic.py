@@ -20,7 +20,7 @@ from sinewy.sparsify import optimizer_state
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.layer import SparseLayer
 from sinewy.sparsify.saliency import GRADIENT_FREE, GROWTHS, SALIENCIES, Saliency
-from sinewy.sparsify.timing import Moment, Timing, check_moment, in_steps
+from sinewy.sparsify.timing import Moment, Timing, check_moment, in_steps, share_of
 
 Start = Literal["zero", "normal", "uniform"]
 Regrow = bool | Literal["reset"]
@@ -123,10 +123,10 @@ class DynamicSparsifier(Sparsifier):
         if self.until is not None:
             end = in_steps("until", self.until, self.length)
         elif steps is not None:
-            end = int(self.stop * steps)
+            end = share_of(self.stop, steps)
         self._timing = self._decay = Timing(begin, every, end)
         if self.sparsity_stop is not None and steps is not None:
-            self._decay = Timing(begin, every, min(int(self.sparsity_stop * steps), end or steps))
+            self._decay = Timing(begin, every, min(share_of(self.sparsity_stop, steps), end or steps))
         if end is None:
             self._refuse_or_warn()
         elif self.schedule is None:

@@ -94,6 +94,12 @@ class StepHooks:
         self._stepping = False
 
 
+def holds_masks(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a sparsifier has joined this optimizer already."""
+    hooks = optimizer._optimizer_step_pre_hooks.values()
+    return any(isinstance(getattr(hook, "__self__", None), StepHooks) for hook in hooks)
+
+
 def _overflowed(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether GradScaler handed a fused optimizer gradients with infinities, which its kernel will skip."""
     found = getattr(optimizer, "found_inf", None)

@@ -41,6 +41,11 @@ def in_steps(name: str, moment: Moment, length: Length) -> int:
     return epochs * (length.epoch_steps or 0) + steps
 
 
+def share_of(share: float, steps: int) -> int:
+    """Return the last whole step within this share of training; 0.29 of 100 is 29, whatever floats make of it."""
+    return int(share * steps + 1e-6)
+
+
 def check_moment(name: str, moment: Moment) -> None:
     """Raise InputError unless `moment` is a number of steps, a share of training in (0, 1), or "5ep", "10ep20it"."""
     if isinstance(moment, bool) or not isinstance(moment, (int, float, str)):

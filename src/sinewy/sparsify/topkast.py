@@ -17,7 +17,7 @@ from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.dynamic import require
 from sinewy.sparsify.layer import SparseLayer
 from sinewy.sparsify.ranks import compare_masks
-from sinewy.sparsify.timing import Moment, Timing, check_moment, in_steps
+from sinewy.sparsify.timing import Moment, Timing, check_moment, in_steps, share_of
 
 
 class TopKAST(Sparsifier):
@@ -63,7 +63,7 @@ class TopKAST(Sparsifier):
     def prepare(self) -> None:
         """Settle the updates and the end of exploration from the length of training."""
         every = in_steps("every", self.every, self.length)
-        end = None if self.length.steps is None else int(self.stop * self.length.steps)
+        end = None if self.length.steps is None else share_of(self.stop, self.length.steps)
         self._timing = Timing(every, every, end)
         if self.explore_until is not None:
             self._explores_to = in_steps("explore_until", self.explore_until, self.length)
