@@ -106,4 +106,4 @@ def test_files_and_overrides(tmp_path):
 def test_built_in_recipes_are_valid(name):
     recipe = read_recipe(name)
     assert recipe.title
-    assert len(recipe.cells()) == 5 * len(recipe.grid["seed"])
+    assert len(recipe.cells()) == len(recipe.grid["sparsifier"]) * len(recipe.grid["seed"])
