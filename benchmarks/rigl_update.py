@@ -111,7 +111,7 @@ class Training:
 
     def joint(self) -> list[Tensor]:
         """Return the masks of the largest tenth of all weights together, by Sinewy."""
-        return joint_masks([layer.weight.abs() for layer in self.layers.values()], self._tenth())
+        return joint_masks([layer.weight for layer in self.layers.values()], self._tenth(), magnitude=True)
 
     def joint_topk(self) -> list[Tensor]:
         """Return the same by torch.topk."""

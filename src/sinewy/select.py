@@ -53,19 +53,25 @@ def largest_mask(values: Tensor, k: int, among: Tensor | None = None) -> Tensor:
     return mask.view(values.shape)
 
 
-def joint_masks(values: Sequence[Tensor], k: int, among: Sequence[Tensor] | None = None) -> list[Tensor]:
+def joint_masks(
+    values: Sequence[Tensor], k: int, among: Sequence[Tensor] | None = None, *, magnitude: bool = False
+) -> list[Tensor]:
     """Return bool tensors that together are True at the k largest entries of all `values`, ranked as one.
 
-    Ties go to the earlier tensor, then the lower position. `among`, one bool tensor each, limits the choice; only its
-    entries are gathered and compared. Raises InputError as `largest_mask` does.
+    With `magnitude` they are ranked by absolute value. Ties go to the earlier tensor, then the lower position. `among`,
+    one bool tensor each, limits the choice; only its entries are gathered and compared. Raises InputError as
+    `largest_mask` does.
     """
     if among is None:
-        chosen = largest_mask(torch.cat([v.detach().reshape(-1) for v in values]), k)
-        parts = torch.split(chosen, [v.numel() for v in values])
-        return [part.clone().view(v.shape) for part, v in zip(parts, values, strict=True)]
+        pool = torch.empty(sum(v.numel() for v in values), dtype=values[0].dtype, device=values[0].device)
+        parts = torch.split(pool, [v.numel() for v in values])
+        for part, v in zip(parts, values, strict=True):
+            part.view(v.shape).copy_(v.detach())  # whatever the memory format, in one pass
+        chosen = torch.split(largest_mask(pool.abs_() if magnitude else pool, k), [v.numel() for v in values])
+        return [part.clone().view(v.shape) for part, v in zip(chosen, values, strict=True)]
     places = [positions(mask) for mask in among]
     pool = torch.cat([v.detach().reshape(-1)[where] for v, where in zip(values, places, strict=True)])
-    winners = torch.split(largest_mask(pool, k), [len(where) for where in places])
+    winners = torch.split(largest_mask(pool.abs_() if magnitude else pool, k), [len(where) for where in places])
     masks = [torch.zeros(v.shape, dtype=torch.bool, device=v.device) for v in values]
     for mask, where, won in zip(masks, places, winners, strict=True):
         mask.view(-1)[where[won]] = True

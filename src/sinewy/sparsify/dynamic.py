@@ -177,7 +177,7 @@ class DynamicSparsifier(Sparsifier):
         fixed = total - sum(layer.mask.numel() for layer in layers.values())
         kept = [layer.mask for layer in layers.values()]
         number = min(round((1 - sparsity) * total) - fixed, sum(map(count, kept)))
-        chosen = joint_masks([layer.weight.abs() for layer in layers.values()], number, among=kept)
+        chosen = joint_masks([layer.weight for layer in layers.values()], number, among=kept, magnitude=True)
         return dict(zip(layers, chosen, strict=True))
 
     def update(self, layer: SparseLayer, gradient: Tensor | None) -> Tensor:

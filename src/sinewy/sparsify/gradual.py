@@ -123,11 +123,11 @@ class ACDC(Sparsifier):
         if not self._turns[self.step]:
             return {name: torch.ones_like(layer.mask) for name, layer in layers.items()}
         quota = self.quota({name: layer.parameter for name, layer in self._layers.items()}, self.target)
-        sizes = {name: layer.weight.abs() for name, layer in layers.items()}
         if self.allocation == "global":
-            chosen = joint_masks(list(sizes.values()), sum(quota[name] for name in layers))
+            number = sum(quota[name] for name in layers)
+            chosen = joint_masks([layer.weight for layer in layers.values()], number, magnitude=True)
             return dict(zip(layers, chosen, strict=True))
-        return {name: largest_mask(size, quota[name]) for name, size in sizes.items()}
+        return {name: largest_mask(layer.weight.abs(), quota[name]) for name, layer in layers.items()}
 
     def _move(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor | None]) -> None:
         super()._move(optimizer, gradients)
