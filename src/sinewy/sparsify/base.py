@@ -236,6 +236,11 @@ class Sparsifier:
         """The tensors whose masks may move: all but those that the option `dense` names."""
         return {name: layer for name, layer in self._layers.items() if not layer.fixed}
 
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that are sparse, by name; empty before `attach`."""
+        return {name: layer.parameter for name, layer in self._layers.items()}
+
     def quota(self, parameters: Mapping[str, Tensor], sparsity: float) -> dict[str, int]:
         """Return how many weights each tensor keeps at this sparsity, as the allocation shares it; exact in total."""
         shares = allocate_among(parameters, sparsity, self.allocation, dense=self.dense)

@@ -166,7 +166,7 @@ class DynamicSparsifier(Sparsifier):
         if self.initial is None:
             return {name: layer.kept for name, layer in layers.items()}
         if self.allocation != "global":
-            return self.quota({name: layer.parameter for name, layer in self._layers.items()}, sparsity)
+            return self.quota(self.parameters, sparsity)
         survivors = self.strongest(sparsity)
         return {name: count(mask) for name, mask in survivors.items()}
 

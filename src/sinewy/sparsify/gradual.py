@@ -122,7 +122,7 @@ class ACDC(Sparsifier):
         layers = self.movable
         if not self._turns[self.step]:
             return {name: torch.ones_like(layer.mask) for name, layer in layers.items()}
-        quota = self.quota({name: layer.parameter for name, layer in self._layers.items()}, self.target)
+        quota = self.quota(self.parameters, self.target)
         if self.allocation == "global":
             number = sum(quota[name] for name in layers)
             chosen = joint_masks([layer.weight for layer in layers.values()], number, magnitude=True)

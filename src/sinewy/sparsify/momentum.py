@@ -50,10 +50,11 @@ class SNFS(DynamicSparsifier):
     def observe(self, gradients: Mapping[str, Tensor | None]) -> None:
         """Take the dense gradients of this step into the running means."""
         for name, layer in self.movable.items():
-            mean = layer.memory.setdefault("momentum", torch.zeros_like(layer.weight))
+            if "momentum" not in layer.memory:
+                layer.memory["momentum"] = torch.zeros_like(layer.weight)
             gradient = gradients[name]
             if gradient is not None:
-                mean.lerp_(gradient, 1 - self.momentum)
+                layer.memory["momentum"].lerp_(gradient, 1 - self.momentum)
 
     def budgets(self) -> dict[str, int]:
         """Return what survives in each tensor plus its share of what went."""

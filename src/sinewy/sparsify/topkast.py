@@ -96,7 +96,7 @@ class TopKAST(Sparsifier):
         """Set B to the largest of `values` over each tensor's weights; A is among them, being the very largest."""
         explores = self._explores_to is None or self.step < self._explores_to
         sparsity = self.backward_sparsity if explores else self.target
-        quota = self.quota({name: layer.parameter for name, layer in self._layers.items()}, sparsity)
+        quota = self.quota(self.parameters, sparsity)
         for name, layer in self._layers.items():
             number = max(quota[name], layer.kept)
             size = values(layer).abs().masked_fill_(layer.mask, math.inf)
@@ -131,7 +131,7 @@ class TopKAST(Sparsifier):
     def _move(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor | None]) -> None:
         """Choose A and B among all values; what leaves B rests, what enters it starts from fresh optimizer state."""
         del gradients
-        quota = self.quota({name: layer.parameter for name, layer in self._layers.items()}, self.target)
+        quota = self.quota(self.parameters, self.target)
         before = self.trained
         for name, layer in self._layers.items():
             layer.parameter.copy_(torch.where(before[name], layer.weight, layer.memory["resting"]))
