@@ -50,7 +50,7 @@ def canny(levels: Tensor, low: int, high: int) -> Tensor:
     dx, dy = _sobel(levels.int())
     strength = dx.abs() + dy.abs()
     candidates = _across_maximum(dx, dy, strength) & _less(low, strength)
-    return _joined((candidates & _less(high, strength)).to(torch.uint8), candidates.to(torch.uint8)) & 1
+    return joined((candidates & _less(high, strength)).to(torch.uint8), candidates.to(torch.uint8)) & 1
 
 
 def _less(first: Tensor | int, second: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def _across_maximum(dx: Tensor, dy: Tensor, strength: Tensor) -> Tensor:
     return _less(rival, strength)
 
 
-def _joined(sure: Tensor, candidates: Tensor) -> Tensor:
+def joined(sure: Tensor, candidates: Tensor) -> Tensor:
     """Return the `candidates` that a chain of neighbouring candidates joins to a `sure` one.
 
     Every round walks one pixel along all chains of all images; looking for the end costs a wait on a GPU, so that is

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sinewy.shifts.draws import Draws
-from sinewy.shifts.edges import _joined, shifted
+from sinewy.shifts.edges import joined, shifted
 from sinewy.shifts.filters import gaussian_weights
 from sinewy.shifts.mnist_c_digits import SIDE, on_digits
 
@@ -36,7 +36,7 @@ def canny_edges(digits: Tensor, draws: Draws) -> Tensor:
     candidates = _across_maximum(down, right, strength) & (strength >= _LOW)
     for edge in (candidates[:1], candidates[-1:], candidates[:, :1], candidates[:, -1:]):
         edge.zero_()
-    edges = _joined((candidates & (strength >= _HIGH)).to(torch.uint8), candidates.to(torch.uint8))
+    edges = joined((candidates & (strength >= _HIGH)).to(torch.uint8), candidates.to(torch.uint8))
     return (edges * 255).permute(2, 0, 1)[:, None].contiguous()
 
 
