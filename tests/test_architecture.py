@@ -18,17 +18,21 @@ LEVELS = (
     {"select", "layers"},
     {"masks", "schedules", "connectivity", "topology"},
     {"allocation", "capacity", "modelfile"},
-    {"sparsify", "shifts", "metrics", "models", "data"},
-    {"attacks"},
+    {"shifts", "metrics", "models", "data"},
+    {"criteria"},
+    {"structured"},
+    {"pruning"},
+    {"sparsify", "attacks"},
     {"analysis", "recipe"},
     {"report"},
     {"train", "probes"},
+    {"limits"},
     {"runs"},
     {"cli"},
 )
 """Rooms from the ground up; a room imports from its own and from lower levels' rooms only."""
 
-SIDEWAYS = {("modelfile", "masks"), ("records", "outcomes"), ("sparsify", "models")}
+SIDEWAYS = {("modelfile", "masks"), ("records", "outcomes")}
 
 NO_TORCH = (
     "errors",
@@ -49,6 +53,8 @@ NO_TORCH_MODULES = (
     "runs.local",
     "runs.reading",
     "topology",
+    "criteria",
+    "structured",
     "sparsify",
     "models",
     "data",
