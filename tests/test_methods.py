@@ -388,7 +388,7 @@ class TestHebbian:
         base = torch.rand(200, 6)
         images = torch.cat([base, base + 0.01 * torch.rand(200, 6)], 1).reshape(200, 3, 2, 2)
         model = self.mlp()
-        sparse = sw.CHTs(11 / 12, every=1, topology="correlated").attach(model, frozen(model), steps=5, inputs=images)
+        sparse = sw.CHTs(11 / 12, every=1, topology="correlated").attach(model, frozen(model), steps=5, data=images)
         pairs = torch.zeros(12, 12, dtype=torch.bool)
         pairs[torch.arange(12), (torch.arange(12) + 6) % 12] = True
         assert torch.equal(sparse.masks["1.weight"], pairs)
@@ -398,13 +398,13 @@ class TestHebbian:
     def test_correlation_needs_inputs_and_linear_layers(self):
         model = self.mlp()
         with pytest.raises(
-            sw.InputError, match=r"needs the training inputs: attach\(model, optimizer, inputs=images\)"
+            sw.InputError, match=r"needs the training inputs: attach\(model, optimizer, data=images\)"
         ):
             sw.CHTs(0.5, every=1, topology="correlated").attach(model, frozen(model), steps=5)
         conv = stack(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
         with pytest.raises(sw.InputError, match="is for linear layers, and 0.weight has shape"):
             sw.CHTs(0.5, every=1, topology="correlated").attach(
-                conv, frozen(conv), steps=5, inputs=torch.rand(9, 3, 3, 3)
+                conv, frozen(conv), steps=5, data=torch.rand(9, 3, 3, 3)
             )
 
     def test_grouped_convolutions_are_refused_by_name(self):

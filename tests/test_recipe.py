@@ -107,3 +107,25 @@ def test_built_in_recipes_are_valid(name):
     recipe = read_recipe(name)
     assert recipe.title
     assert len(recipe.cells()) == len(recipe.grid["sparsifier"]) * len(recipe.grid["seed"])
+
+
+def test_corruptions_of_training_are_kept_apart_from_those_of_the_audit():
+    raw = {"model": "lenet5", "data": "digits", "train": {"corruptions": ["shot_noise", "snow"]}}
+    with pytest.raises(InputError, match=r"shot_noise, snow would be both trained with .* and tested on"):
+        parse(Recipe, raw, "recipe").cells()
+    apart = raw | {"audit": {"kinds": ["gaussian_noise", "fog"]}}
+    assert len(parse(Recipe, apart, "recipe").cells()) == 1
+    both = raw | {"audit": {"include_trained": True}}
+    assert len(parse(Recipe, both, "recipe").cells()) == 1
+    with pytest.raises(InputError, match="unknown corruption 'snows'"):
+        parse(Recipe, raw | {"train": {"corruptions": ["snows"]}}, "recipe")
+
+
+def test_objectives_by_name_and_options():
+    raw = {"model": "lenet5", "data": "digits", "train": {"objective": {"name": "adversarial", "weight": 3}}}
+    recipe = parse(Recipe, raw, "recipe")
+    assert recipe.train.objective.options == {"weight": 3}
+    plain = parse(Recipe, raw | {"train": {"objective": "cross-entropy"}}, "recipe")
+    assert plain.cells()[0].id == parse(Recipe, raw | {"train": {}}, "recipe").cells()[0].id
+    with pytest.raises(InputError, match="unknown objective 'adversary'"):
+        parse(Recipe, raw | {"train": {"objective": "adversary"}}, "recipe")

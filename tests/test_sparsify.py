@@ -71,9 +71,16 @@ OPTIONS = {
     "static": {},
     "acdc": {"warmup": 3, "phase": 3},
     "fixed-capacity": {"sparsity": 0.0, "capacity": 466},
+    **dict.fromkeys(("one-shot", "snip", "grasp", "cropit", "synflow"), {}),
+    **dict.fromkeys(("snip-after", "magnitude-after"), {"at": 12}),
+    "imp": {"fraction": 0.5, "rewind": 2},
+    "prune-retrain": {"levels": [0.5, 0.8]},
+    **dict.fromkeys(("edge-popup", "edge-popup-after"), {}),
 }
 """What makes a method fit into 24 steps; every other one moves its masks each four steps."""
-MOVING = [name for name in SPARSIFIERS if name not in ("dense", "static", "fixed-capacity")]
+STILL = ("dense", "static", "fixed-capacity", "one-shot", "snip", "grasp", "cropit", "synflow")
+"""Methods whose masks never move."""
+MOVING = [name for name in SPARSIFIERS if name not in STILL]
 REPLACING = ("set", "rigl")
 
 
@@ -98,8 +105,18 @@ def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def make(name: str, **options) -> sw.Sparsifier:
+    """A method that fits into 24 steps, and is given data to score by when it is attached."""
     own = OPTIONS.get(name, SHORT)
-    return make_sparsifier(name) if own is None else make_sparsifier(name, **{"sparsity": 0.8, **own, **options})
+    sparse = make_sparsifier(name) if own is None else make_sparsifier(name, **{"sparsity": 0.8, **own, **options})
+    attach = sparse.attach
+
+    def attach_with_data(model, *args, **kwargs):
+        images, labels = batch(100)
+        data = (images.to(next(model.parameters()).dtype), labels)
+        return attach(model, *args, **({"data": data} | kwargs))
+
+    sparse.attach = attach_with_data
+    return sparse
 
 
 def loss_of(model: nn.Module, step: int) -> torch.Tensor:

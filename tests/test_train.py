@@ -96,7 +96,7 @@ def test_same_seed_same_bits_and_the_callers_random_numbers_are_left_alone(data)
 @pytest.mark.parametrize(
     "extra", [{}, {"optimizer": "adamw", "lr": 0.01}, {"ema": 0.9}, {"clip": 0.5, "nesterov": True}], ids=str
 )
-@pytest.mark.parametrize("stop_after", [3, 8, 21])
+@pytest.mark.parametrize("stop_after", [3, 7, 8, 21])
 def test_stop_and_go_on_is_bit_equal(data, tmp_path, extra, stop_after):
     options = OPTIONS | extra
     whole = sw.fit(network(), data, sw.RigL(0.7, every=5), **options)

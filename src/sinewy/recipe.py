@@ -16,7 +16,9 @@ from sinewy.data import DATASETS
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import check_name
 from sinewy.models import MODELS
+from sinewy.objectives import OBJECTIVES
 from sinewy.shifts import CORRUPTIONS, PRESETS
+from sinewy.shifts.names import expand
 from sinewy.sparsify import SPARSIFIERS
 
 MEANING = 1
@@ -94,13 +96,25 @@ class DataSpec(Strict):
         return self
 
 
+class ObjectiveSpec(Named):
+    """What is trained for, and its options."""
+
+    name: str = "cross-entropy"
+
+    @model_validator(mode="after")
+    def _known(self) -> ObjectiveSpec:
+        check_name("objective", self.name, OBJECTIVES)
+        return self
+
+
 class TrainOptions(Strict):
     """How a model is trained.
 
     `lr` follows `schedule` after `warmup` epochs of linear rise; "step" multiplies it by `gamma` at each of
     `milestones` (fractions of training). `clip` bounds the gradient norm. `precision` "auto" is bfloat16 or float16 on
     a GPU, float32 on a CPU. `ema` is the decay of an exponential moving average of the weights, which then is the
-    result.
+    result. `objective` is one of `sinewy.objectives`. `corruptions` are mixed into the training images after `augment`
+    (robust training; `sinewy.data.batches`); a recipe whose audit then measures the same ones must say so.
     """
 
     epochs: int = Field(default=160, ge=1)
@@ -119,23 +133,38 @@ class TrainOptions(Strict):
     augment: Literal["none", "crop", "crop-flip"] = "none"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     ema: float | None = Field(default=None, gt=0, lt=1)
+    objective: Annotated[ObjectiveSpec, BeforeValidator(_spelled_out)] = ObjectiveSpec()
+    corruptions: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> TrainOptions:
+        for kind in self.corruptions:
+            check_name("corruption", kind, CORRUPTIONS)
+        return self
 
 
 class AuditSpec(Strict):
-    """What a trained model is measured on: the clean test set always, and the corruptions named."""
+    """What a trained model is measured on: the clean test set always, and the corruptions named.
+
+    `kinds` may be any names of `sinewy.shifts`, groups ("noise", "c-bar", "mnist-c"), shifts of continuous strength
+    ("uniform_noise/0.1") and package.module:function; groups are written out for the preset. `recompress` is the JPEG
+    quality of a last pass, 85 in the published files of ImageNet-C. A study refuses to measure robustness on kinds that
+    its models were trained with (`train.corruptions`), unless `include_trained`.
+    """
 
     kinds: tuple[str, ...] = tuple(CORRUPTIONS)
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
     preset: str = "cifar"
     seed: int = 0
     limit: int | None = Field(default=None, ge=1)
+    recompress: int | None = Field(default=None, ge=1, le=100)
+    include_trained: bool = False
 
     @model_validator(mode="after")
     def _known(self) -> AuditSpec:
-        for kind in self.kinds:
-            check_name("corruption", kind, CORRUPTIONS)
         if self.preset not in PRESETS:
             raise unknown_name("preset", self.preset, PRESETS)
+        object.__setattr__(self, "kinds", expand(self.kinds, self.preset))
         return self
 
 
@@ -184,9 +213,19 @@ class Recipe(Strict):
             for axis, value in zip(self.grid, point, strict=True):
                 _assign(raw, axis, value)
             cell = parse(CellSpec, raw, "the grid")
+            self._keep_apart(cell)
             for spec in (cell.model_copy(update={"sparsifier": SparsifierSpec()}), cell):
                 found.setdefault(spec.id, spec)
         return sorted(found.values(), key=lambda cell: cell.sparsifier.name != "dense")
+
+    def _keep_apart(self, cell: CellSpec) -> None:
+        """Refuse a test distribution that shares corruptions with the training distribution, unless told to."""
+        shared = sorted(set(cell.train.corruptions) & set(self.audit.kinds))
+        if shared and not self.audit.include_trained:
+            raise InputError(
+                f"{', '.join(shared)} would be both trained with (train.corruptions) and tested on (audit.kinds); leave"
+                " them out of one, or set audit.include_trained=true to measure the training distribution as well."
+            )
 
 
 def parse(schema: type[Part], raw: Any, source: str) -> Part:

@@ -43,6 +43,9 @@ class Criterion(ABC):
     needs: ClassVar[Need] = "nothing"
     """What of the training data the scores depend on."""
 
+    batches: ClassVar[int] = 1
+    """How many batches of it `sw.prune` takes unless told."""
+
     def stages(self, sparsity: float) -> Sequence[float]:
         """Return the ascending sparsities at which to score and prune in turn; the last is `sparsity`."""
         return (sparsity,)

@@ -14,8 +14,12 @@ from torch import Tensor
 from sinewy.data.images import ImageSet
 from sinewy.errors import InputError, unknown_name
 from sinewy.seeds import derive
+from sinewy.shifts.corruption import corrupt
 
 Augment = Literal["none", "crop", "crop-flip"]
+SEVERITY = 3
+"""How severe corruptions are in training, as in Liebenwein et al. 2021."""
+
 AUGMENTATIONS: tuple[Augment, ...] = ("none", "crop", "crop-flip")
 
 
@@ -27,6 +31,7 @@ def batches(
     epoch: int,
     start: int = 0,
     augment: Augment = "none",
+    corruptions: Sequence[str] = (),
     device: str | torch.device = "cpu",
     channels_last: bool = True,
     drop_last: bool = True,
@@ -35,7 +40,9 @@ def batches(
 
     Images are normalised float32 (batch,3,H,W), labels int64 (batch,), both on `device`. The order depends on (seed,
     epoch) only, the augmentation of batch i on (seed, epoch, i) only. "crop" pads with H // 8 black pixels on every
-    side and crops at random; "crop-flip" also mirrors half of the images. `drop_last` leaves out a last, smaller batch
+    side and crops at random; "crop-flip" also mirrors half of the images. With `corruptions`, names of
+    `sinewy.shifts.CORRUPTIONS`, each image is then left alone or corrupted by one of them, all alike probable, at
+    severity 3 of the "cifar" preset (Liebenwein et al. 2021, section 6). `drop_last` leaves out a last, smaller batch
     unless it is the only one.
     """
     steps = count(data, batch, drop_last=drop_last)
@@ -43,7 +50,7 @@ def batches(
         raise InputError(f"batches start at 0, got epoch={epoch}, start={start}.")
     if augment not in AUGMENTATIONS:
         raise unknown_name("augmentation", augment, AUGMENTATIONS)
-    return _batches(data, batch, seed, epoch, range(start, steps), augment, device, channels_last)
+    return _batches(data, batch, seed, epoch, range(start, steps), augment, corruptions, device, channels_last)
 
 
 def ordered(
@@ -85,6 +92,7 @@ def _batches(
     epoch: int,
     steps: range,
     augment: Augment,
+    corruptions: Sequence[str],
     device: str | torch.device,
     channels_last: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -96,6 +104,8 @@ def _batches(
             pixels = augmented(
                 pixels, flip=augment == "crop-flip", words=_words(3 * len(index), "augment", seed, epoch, step)
             )
+        if corruptions:
+            pixels = corrupted(pixels, corruptions, derive("corruptions", seed, epoch, step))
         yield _ready(pixels, data.labels[index], data, device, channels_last)
 
 
@@ -132,6 +142,17 @@ def augmented(images: NDArray[np.uint8], *, flip: bool, words: NDArray[np.uint64
         mirrored = words[2 * n :] % 2 == 1
         cropped[mirrored] = cropped[mirrored][..., ::-1]
     return cropped
+
+
+def corrupted(images: NDArray[np.uint8], kinds: Sequence[str], seed: int) -> NDArray[np.uint8]:
+    """Return uint8 (n,3,H,W), each left alone or corrupted by one of `kinds`, as `seed` draws."""
+    choice = _words(len(images), "kind", seed) % (len(kinds) + 1)
+    result = images.copy()
+    for number, kind in enumerate(kinds):
+        chosen = choice == number
+        if chosen.any():
+            result[chosen] = corrupt(torch.from_numpy(images[chosen]), kind, SEVERITY, seed=seed).numpy()
+    return result
 
 
 def _words(n: int, purpose: str, *parts: int) -> NDArray[np.uint64]:

@@ -96,7 +96,9 @@ class Tasks:
     def _protocol(self, data: DataSpec, audit: AuditSpec) -> dict[str, Any]:
         examples = self._test_set(data, audit)
         source = {"name": data.name, "split": "test", "examples": len(examples), "hash": examples.hash}
-        probe = CorruptionProbe(severities=audit.severities, preset=audit.preset, seed=audit.seed)
+        probe = CorruptionProbe(
+            severities=audit.severities, preset=audit.preset, seed=audit.seed, recompress=audit.recompress
+        )
         return {"data": source, "corruption": probe.protocol()}
 
     def _try_out(self, cell: CellSpec) -> None:
@@ -104,9 +106,9 @@ class Tasks:
         model = _build(cell, splits)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         per_epoch = count(splits.train, cell.train.batch)
-        some = torch.from_numpy(splits.train.images[:256])
+        some = splits.train.first(256)
         sparsifier = _sparsifier(cell)
-        sparsifier.attach(model, optimizer, cell.train.epochs * per_epoch, epoch_steps=per_epoch, inputs=some).detach()
+        sparsifier.attach(model, optimizer, cell.train.epochs * per_epoch, epoch_steps=per_epoch, data=some).detach()
         if len(splits.test) == 0:
             raise InputError(f"data set '{cell.data.name}' has no test part to audit on.")
 
@@ -164,4 +166,6 @@ def _sparsifier(cell: CellSpec) -> Sparsifier:
 def _probe(kind: str, audit: AuditSpec) -> Probe:
     if kind == "clean":
         return CleanProbe()
-    return CorruptionProbe([kind], severities=audit.severities, preset=audit.preset, seed=audit.seed)
+    return CorruptionProbe(
+        [kind], severities=audit.severities, preset=audit.preset, seed=audit.seed, recompress=audit.recompress
+    )

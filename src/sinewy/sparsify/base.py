@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sinewy.allocation import allocate_among, check_sparsity, counts, stay_dense
 from sinewy.errors import InputError
-from sinewy.layers import Pattern, prunable
+from sinewy.layers import Pattern, prunable, unwrap
 from sinewy.masks import Masks
 from sinewy.select import count, positions
 from sinewy.sparsify import optimizer_state, saved
@@ -51,9 +51,12 @@ class Sparsifier:
         self.weights, self.seed = weights, seed
         self.step = 0
         self.length = Length()
-        self._inputs: Tensor | None = None
+        self._model: nn.Module | None = None
+        self._data: Any = None
         self._layers: dict[str, SparseLayer] = {}
         self._hooks: StepHooks | None = None
+        self.on_round_end: Callable[[int], None] | None = None
+        """Called with the number of a round (from 0) that is not the last, before anything changes for the next."""
 
     # What a method decides. Static masks need none of it.
 
@@ -112,6 +115,32 @@ class Sparsifier:
         shapes = {name: p.shape for name, p in parameters.items()}
         return Masks.random(shapes, self.quota(parameters, self.sparsity_at(0)), seed=self.seed)
 
+    def remembered(self) -> dict[str, Any]:
+        """Return what else the method's state holds, as tensors and plain values; saved and loaded with its masks."""
+        return {}
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Put back what `remembered` returned."""
+
+    # Training in rounds: the same schedule over and over, each time from `restart` on. Most methods have one round.
+
+    rounds = 1
+    """How many times the training schedule is gone through."""
+
+    def total_steps(self, training: Length) -> int:
+        """Return the optimizer steps of all rounds, for a training schedule of this length."""
+        if training.steps is None:
+            raise InputError(f"{type(self).__name__} needs the length of the training schedule to count its rounds.")
+        return training.steps
+
+    def position(self, step: int) -> int:
+        """Return which step of the training schedule (from 0) follows optimizer step `step`: its data, its rate."""
+        return step
+
+    def _round_ends(self, number: int) -> None:
+        if self.on_round_end is not None:
+            self.on_round_end(number)
+
     # What a user calls.
 
     def attach(
@@ -122,16 +151,16 @@ class Sparsifier:
         *,
         epoch_steps: int | None = None,
         masks: Mapping[str, Tensor] | None = None,
-        inputs: Tensor | None = None,
+        data: Any = None,
     ) -> Self:
         """Prune `model` in place and join `optimizer.step()`; returns itself. The training loop does not change.
 
-        `steps` is the length of training in optimizer steps, `epoch_steps` that of an epoch, for schedules that need
-        them. `masks` replaces the initial masks, to go on from a model that is sparse already
-        (`Masks.of_zeros(prunable(model))`). `inputs` (N, ...) are the training inputs, for initial masks that follow
-        them. In a distributed run, attach after wrapping the model; the ranks' masks are compared now and at each
-        update. Raises InputError if the optimizer does not hold the model's prunable weights, the sparsity cannot be
-        reached, or it is attached already.
+        `steps` is the length of training in optimizer steps (all rounds together), `epoch_steps` that of an epoch, for
+        schedules that need them. `masks` replaces the initial masks, to go on from a model that is sparse already
+        (`Masks.of_zeros(prunable(model))`). `data` is training data for methods that score weights by it, as
+        `sinewy.prune` takes it: (inputs, labels), a loader of such batches, or inputs alone. In a distributed run,
+        attach after wrapping the model; the ranks' masks are compared now and at each update. Raises InputError if the
+        optimizer does not hold the model's prunable weights, the sparsity cannot be reached, or it is attached already.
         """
         if self._hooks is not None:
             raise InputError(f"this {type(self).__name__} is attached already; detach() it or make a new one.")
@@ -144,13 +173,13 @@ class Sparsifier:
                 raise InputError(f"{name} is a number of optimizer steps, at least 1; got {value}.")
         parameters = self.pick(model)
         groups = _groups(parameters, optimizer)
-        self.step, self.length, self._inputs = 0, Length(steps, epoch_steps), inputs
+        self.step, self.length = 0, Length(steps, epoch_steps)
+        self._model, self._data = unwrap(model), data
         self.prepare()
         if self.sparsity_at(0) != self.target:
             self.quota(parameters, self.target)  # a target out of reach is refused now, not when it is too late
         start = masks if masks is not None else self.initial_masks(model, parameters)
         self._set_masks(parameters, groups, start, optimizer)
-        self._inputs = None
         if masks is None and self.weights == "swi":
             draw_weights(self.movable.values())
         compare_masks(self.masks, self.step)
@@ -240,6 +269,11 @@ class Sparsifier:
     def parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that are sparse, by name; empty before `attach`."""
         return {name: layer.parameter for name, layer in self._layers.items()}
+
+    @property
+    def _plain_model(self) -> nn.Module:
+        assert self._model is not None, "known from attach on"
+        return self._model
 
     def quota(self, parameters: Mapping[str, Tensor], sparsity: float) -> dict[str, int]:
         """Return how many weights each tensor keeps at this sparsity, as the allocation shares it; exact in total."""

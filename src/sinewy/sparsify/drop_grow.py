@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sinewy.errors import InputError
 from sinewy.select import count, largest_mask
+from sinewy.sparsify.closed_form import mean_forward
 from sinewy.sparsify.dynamic import DynamicSparsifier, require
 from sinewy.sparsify.layer import SparseLayer
 from sinewy.sparsify.saliency import Saliency
@@ -232,13 +233,3 @@ class GraNetOriginal(GraNet):
         """Return what regeneration leaves of the weights that the global pruning left."""
         drops = min(ceil(budget * self.drop_fraction(self.step)), layer.mask.numel() - budget)
         return largest_mask(self._noisy(layer, self._saliency(layer, gradient)), budget - drops, self._left[layer.name])
-
-
-def mean_forward(sparsifier: DynamicSparsifier, sparse: float, dense: float) -> float:
-    """Return the forward FLOPs at the mean density of training, between `sparse` at the target and `dense` at 1."""
-    steps = sparsifier.length.steps
-    if steps is None or sparsifier.target == 0:
-        return sparse
-    points = range(0, steps, max(1, steps // 1000))
-    density = sum(1 - sparsifier.sparsity_at(step) for step in points) / len(points)
-    return sparse + (dense - sparse) * (density - (1 - sparsifier.target)) / sparsifier.target

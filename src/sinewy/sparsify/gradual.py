@@ -13,7 +13,7 @@ from sinewy.layers import Pattern
 from sinewy.select import joint_masks, largest_mask
 from sinewy.sparsify import optimizer_state
 from sinewy.sparsify.base import Sparsifier
-from sinewy.sparsify.drop_grow import mean_forward
+from sinewy.sparsify.closed_form import mean_forward
 from sinewy.sparsify.dynamic import DynamicSparsifier
 from sinewy.sparsify.timing import Moment, check_moment, in_steps
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sinewy.data import ImageSet
 from sinewy.errors import InputError
 from sinewy.layers import unwrap
 from sinewy.seeds import derive
@@ -23,14 +25,15 @@ def initial_graphs(
     links: Mapping[str, int],
     beta: float,
     seed: int,
-    inputs: Tensor | None,
+    data: Any,
 ) -> dict[str, Tensor]:
     """Return a mask of exactly `links[name]` links per tensor; each kernel position is a graph of its own.
 
-    `kind` is one of GRAPHS, `beta` that of "small-world"; "correlated" reads the model's training `inputs` (N, ...).
+    `kind` is one of GRAPHS, `beta` that of "small-world"; "correlated" reads the inputs of the training
+    `data`.
     """
     if kind == "correlated":
-        return _correlated(model, parameters, links, inputs)
+        return _correlated(model, parameters, links, _inputs(data))
     return {name: _stacked(kind, p.shape, links[name], beta, _generator(seed, name)) for name, p in parameters.items()}
 
 
@@ -52,7 +55,7 @@ def _correlated(
     model: nn.Module, parameters: Mapping[str, Tensor], links: Mapping[str, int], inputs: Tensor | None
 ) -> dict[str, Tensor]:
     if inputs is None:
-        raise InputError("topology='correlated' needs the training inputs: attach(model, optimizer, inputs=images).")
+        raise InputError("topology='correlated' needs the training inputs: attach(model, optimizer, data=images).")
     for name, parameter in parameters.items():
         if parameter.ndim != 2:
             raise InputError(
@@ -61,6 +64,17 @@ def _correlated(
             )
     correlations = correlation(_features(model, next(iter(parameters)), inputs))
     return {name: from_correlation(correlations, (len(p), p.shape[1]), links[name]) for name, p in parameters.items()}
+
+
+def _inputs(data: Any) -> Tensor | None:
+    """Return the inputs (N, ...) of training data: a tensor, (inputs, labels), a set of images, or batches."""
+    if data is None or isinstance(data, Tensor):
+        return data
+    if isinstance(data, ImageSet):
+        return torch.from_numpy(data.images)
+    if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
+        return data[0]
+    return torch.cat([inputs for inputs, _ in data])
 
 
 class _Reached(Exception):  # noqa: N818 - not an error: the forward pass has come far enough

@@ -97,7 +97,7 @@ class CHT(DynamicSparsifier):
     def initial_masks(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
         """Return the initial graphs of the chosen topology, in the counts that the allocation gives."""
         quota = self.quota(parameters, self.sparsity_at(0))
-        return initial_graphs(self.topology, model, parameters, quota, self.beta, self.seed, self._inputs)
+        return initial_graphs(self.topology, model, parameters, quota, self.beta, self.seed, self._data)
 
     def attach(self, model: nn.Module, *args: Any, **options: Any) -> Self:
         """Attach as every sparsifier does, and find the chains of the model."""

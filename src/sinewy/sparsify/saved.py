@@ -31,6 +31,7 @@ def pack(sparsifier: Sparsifier) -> dict[str, Any]:
         **{kind: Masks({name: getattr(layer, kind) for name, layer in layers.items()}).pack() for kind in _MASKS},
         **{kind: {name: getattr(layer, kind) for name, layer in layers.items()} for kind in _COUNTERS},
         "memory": {name: dict(layer.memory) for name, layer in layers.items()},
+        "remembered": sparsifier.remembered(),
     }
 
 
@@ -53,6 +54,7 @@ def restore(sparsifier: Sparsifier, state: Mapping[str, Any]) -> None:
         layer.grown, layer.dropped = (int(state[kind][name]) for kind in _COUNTERS)
         layer.memory = {key: _like(value, layer.parameter) for key, value in state["memory"][name].items()}
     sparsifier.step = int(state["step"])
+    sparsifier.remember(state.get("remembered", {}))
 
 
 def settings(sparsifier: Sparsifier) -> dict[str, Any]:
@@ -100,4 +102,6 @@ def _check_same_method(sparsifier: Sparsifier, state: Mapping[str, Any]) -> None
 def _text(value: Any) -> str:
     if callable(value):
         return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, Mapping):
+        return repr(dict(value))
     return repr([_text(entry) if isinstance(entry, type) else entry for entry in value])

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sinewy.data import ImageSet, Splits, load
 from sinewy.data.batches import batches, count, normalise, ordered
 from sinewy.errors import InputError
 from sinewy.masks import Masks
+from sinewy.modelfile import save_model
 from sinewy.models import build
+from sinewy.objectives.plain import make_objective
 from sinewy.recipe import TrainOptions, parse
 from sinewy.records import Cost, Epoch
 from sinewy.seeds import derive
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.static import Dense
+from sinewy.sparsify.timing import Length
 from sinewy.train.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from sinewy.train.ledger import Ledger
 from sinewy.train.movement import MovementMeter
@@ -30,6 +32,7 @@ from sinewy.train.precision import Precision
 
 Event = dict[str, Any]
 CHECKPOINT = "checkpoint.pt"
+LEVELS = "levels"
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the checkpoint is saved, the same call goes on
@@ -62,6 +65,7 @@ def fit(
     device: str | torch.device | None = None,
     root: str | None = None,
     folder: str | Path | None = None,
+    about: Mapping[str, Any] | None = None,
     checkpoint_seconds: float = 30.0,
     on_event: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -72,8 +76,9 @@ def fit(
     `model` is a module, trained in place, or a name for `sinewy.models.build`; `data` is Splits or a name for
     `sinewy.data.load` (`root`: where the files are). `options` are the fields of `sinewy.recipe.TrainOptions` (epochs,
     batch, lr, ...). With a `folder`, a checkpoint is kept there: the same call after a kill goes on from it, and ends
-    in the same bits on a CPU. Raises InputError for options that do not fit, and Interrupted once `should_stop()` is
-    true and the checkpoint is written.
+    in the same bits on a CPU. For a sparsifier that trains in rounds, epochs are those of one round, and the network at
+    the end of each but the last is saved there in "levels", with `about` as its description. Raises InputError for
+    options that do not fit, and Interrupted once `should_stop()` is true and the checkpoint is written.
     """
     settings = parse(TrainOptions, options, "fit")
     splits = load(data, root=root) if isinstance(data, str) else data
@@ -82,8 +87,10 @@ def fit(
     report = on_event or (lambda _: None)
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        trainer = _Trainer(network.to(place), splits, sparsifier or Dense(), settings, seed, place)
-        path = Path(folder) / CHECKPOINT if folder is not None else None
+        home = Path(folder) if folder is not None else None
+        levels = home / LEVELS if home is not None else None
+        trainer = _Trainer(network.to(place), splits, sparsifier or Dense(), settings, seed, place, levels, about or {})
+        path = home / CHECKPOINT if home is not None else None
         if path is not None and path.exists():
             trainer.load_state_dict(load_checkpoint(path))
         trainer.run(path, checkpoint_seconds, report, should_stop or (lambda: False))
@@ -101,27 +108,38 @@ class _Trainer:
         options: TrainOptions,
         seed: int,
         device: torch.device,
+        levels: Path | None,
+        about: Mapping[str, Any],
     ) -> None:
         self.options, self.data, self.seed, self.device = options, data, seed, device
         self.channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         self.model = model.to(memory_format=torch.channels_last) if self.channels_last else model
         self.steps_per_epoch = count(data.train, options.batch)
         self.optimizer = make_optimizer(self.model, options)
+        schedule = Length(options.epochs * self.steps_per_epoch, self.steps_per_epoch)
+        self.steps = sparsifier.total_steps(schedule)
         self.sparsifier = sparsifier.attach(
-            self.model,
-            self.optimizer,
-            options.epochs * self.steps_per_epoch,
-            epoch_steps=self.steps_per_epoch,
-            inputs=torch.from_numpy(data.train.images),
+            self.model, self.optimizer, self.steps, epoch_steps=self.steps_per_epoch, data=data.train
         )
         self.precision = Precision(options.precision, device)
+        self.objective = make_objective(
+            options.objective.name,
+            data.train,
+            label_smoothing=options.label_smoothing,
+            seed=seed,
+            **options.objective.options,
+        )
         self.average = _moving_average(self.model, options.ema)
         self.ledger = Ledger(self.model, self._example(), sparsifier)
         self.movement = MovementMeter(sparsifier)
-        self.epoch, self.batch, self.elapsed = 0, 0, 0.0
+        self.elapsed = 0.0
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, correct, examples of the epoch so far
         self.moved_before = 0
         self.history: list[Epoch] = []
+        self.levels, self.about = levels, about
+        self.before_pruning: tuple[float | None] | None = None
+        self.restarts_average = False
+        sparsifier.on_round_end = self._end_round
         torch.manual_seed(derive("layers", seed))  # dropout and the like; the caller's state is restored by fork_rng
 
     def run(
@@ -129,12 +147,16 @@ class _Trainer:
     ) -> None:
         """Train to the end from wherever this is, saving to `path` every so many seconds."""
         saved = time.monotonic()
-        while self.epoch < self.options.epochs:
+        while True:
+            if self._epoch_is_over():
+                self._end_epoch()
+                report({"event": "epoch", "of": self._epochs(), **asdict(self.history[-1])})
+            if self.step == self.steps:
+                break
             self.model.train()
-            started, before = time.monotonic(), self.elapsed
-            for images, labels in self._epoch_batches():
+            started, before, first = time.monotonic(), self.elapsed, self.step
+            for images, labels in self._rest_of_epoch():
                 self._step(images, labels)
-                self.batch += 1
                 now = time.monotonic()
                 self.elapsed = before + now - started
                 stop = should_stop()
@@ -142,33 +164,54 @@ class _Trainer:
                     save_checkpoint(path, self.state_dict())
                     saved = time.monotonic()
                 if stop:
-                    raise Interrupted(f"stopped at epoch {self.epoch}, batch {self.batch}")
-            self._end_epoch()
-            report({"event": "epoch", "of": self.options.epochs, **asdict(self.history[-1])})
+                    raise Interrupted(f"stopped after step {self.step} of {self.steps}")
+            if self.step == first:
+                raise InputError(
+                    f"every step after step {first} overflowed; lower lr ({self.options.lr:g}), or warm up."
+                )
         self.sparsifier.detach()
 
-    def _epoch_batches(self) -> Any:
+    @property
+    def step(self) -> int:
+        """The optimizer steps taken; batches whose gradients overflowed are not among them, and are made up for."""
+        return self.sparsifier.step
+
+    def _epochs(self) -> int:
+        """Return how many epochs all rounds have together, one that begins in its middle included."""
+        whole = self.options.epochs
+        restart = self.sparsifier.position(whole * self.steps_per_epoch) // self.steps_per_epoch
+        return whole + (self.sparsifier.rounds - 1) * (whole - restart)
+
+    def _epoch_is_over(self) -> bool:
+        """Return whether the steps so far end an epoch that has no row in the history yet."""
+        ended = self.step > 0 and (self.sparsifier.position(self.step - 1) + 1) % self.steps_per_epoch == 0
+        return ended and bool(self.sums[2] > 0)
+
+    def _rest_of_epoch(self) -> Any:
+        epoch, start = divmod(self.sparsifier.position(self.step), self.steps_per_epoch)
         return batches(
             self.data.train,
             batch=self.options.batch,
             seed=self.seed,
-            epoch=self.epoch,
-            start=self.batch,
+            epoch=epoch,
+            start=start,
             augment=self.options.augment,
+            corruptions=self.options.corruptions,
             device=self.device,
             channels_last=self.channels_last,
         )
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
-        rate = learning_rate(self.options, self.epoch * self.steps_per_epoch + self.batch, self.steps_per_epoch)
+        rate = learning_rate(self.options, self.sparsifier.position(self.step), self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
         with self.precision.autocast():
-            logits = self.model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+            loss, logits = self.objective(self.model, images, labels, self.step)
         self._backward_and_step(loss)
-        if self.average is not None:
+        if self.restarts_average:
+            self.average, self.restarts_average = _moving_average(self.model, self.options.ema), False
+        elif self.average is not None:
             self.average.update_parameters(self.model)
         self.ledger.count(len(labels))
         correct = (logits.detach().argmax(1) == labels).sum()
@@ -193,15 +236,14 @@ class _Trainer:
     def _end_epoch(self) -> None:
         loss, correct, examples = self.sums.tolist()
         if loss != loss or loss in (float("inf"), float("-inf")):
-            raise InputError(
-                f"the training loss became {loss} in epoch {self.epoch}; lower lr ({self.options.lr:g}), or warm up."
-            )
+            epoch, rate = len(self.history), self.options.lr
+            raise InputError(f"the training loss became {loss} in epoch {epoch}; lower lr ({rate:g}), or warm up.")
         self.history.append(
             Epoch(
-                epoch=self.epoch,
+                epoch=len(self.history),
                 loss=loss / examples,
                 train_accuracy=correct / examples,
-                validation_accuracy=self._accuracy(self.data.validation),
+                validation_accuracy=self._validation_accuracy(),
                 learning_rate=float(self.optimizer.param_groups[0]["lr"]),
                 sparsity=self.sparsifier.sparsity,
                 moved=self.sparsifier.moved - self.moved_before,
@@ -211,7 +253,24 @@ class _Trainer:
         )
         self.moved_before = self.sparsifier.moved
         self.sums.zero_()
-        self.epoch, self.batch, self.elapsed = self.epoch + 1, 0, 0.0
+        self.elapsed = 0.0
+
+    def _end_round(self, number: int) -> None:
+        """Measure and save the network as a round has trained it, before it is pruned or rewound for the next."""
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+            self.restarts_average = True
+        self.before_pruning = (self._accuracy(self.data.validation),)
+        if self.levels is not None:
+            model, masks = self._final_model(), self.sparsifier.masks
+            about = {**self.about, "round": number, "validation_accuracy": self.before_pruning[0]}
+            save_model(self.levels / f"{number:02d}-{masks.sparsity:.4f}.safetensors", model, masks, about)
+
+    def _validation_accuracy(self) -> float | None:
+        if self.before_pruning is not None:
+            (accuracy,), self.before_pruning = self.before_pruning, None
+            return accuracy
+        return self._accuracy(self.data.validation)
 
     @torch.no_grad()
     def _accuracy(self, part: ImageSet | None) -> float | None:
@@ -255,7 +314,9 @@ class _Trainer:
             "ledger": self.ledger.state_dict(),
             "movement": self.movement.state_dict(),
             "random": random_state(),
-            "position": {"epoch": self.epoch, "batch": self.batch, "elapsed": self.elapsed, "moved": self.moved_before},
+            "elapsed": self.elapsed,
+            "moved": self.moved_before,
+            "before_pruning": self.before_pruning,
             "sums": self.sums,
             "history": [asdict(row) for row in self.history],
         }
@@ -277,9 +338,8 @@ class _Trainer:
         self.ledger.load_state_dict(state["ledger"])
         self.movement.load_state_dict(state["movement"])
         self.sums.copy_(state["sums"])
-        position = state["position"]
-        self.epoch, self.batch, self.elapsed = position["epoch"], position["batch"], position["elapsed"]
-        self.moved_before = position["moved"]
+        self.elapsed, self.moved_before = state["elapsed"], state["moved"]
+        self.before_pruning = state["before_pruning"]
         self.history = [Epoch.from_dict(row) for row in state["history"]]
         restore_random_state(state["random"])
 
