@@ -13,26 +13,35 @@ import typer
 from sinewy.attacks import ATTACKS
 from sinewy.cli.printing import next_command, out, plain_table, print_json
 from sinewy.cli.studies import Json, Root
+from sinewy.criteria import CRITERIA
 from sinewy.data import DATASETS
+from sinewy.detectors import DETECTORS
 from sinewy.environment import environment
 from sinewy.errors import unknown_name
 from sinewy.families import resolve
 from sinewy.models import MODELS
+from sinewy.objectives import OBJECTIVES
 from sinewy.probes import PROBES
 from sinewy.recipe import builtin_recipes
 from sinewy.runs.local import usable_cores
 from sinewy.shifts import C_BAR, CONTINUOUS, CORRUPTIONS, MNIST_C
 from sinewy.sparsify import SPARSIFIERS
+from sinewy.structured import STRUCTURED
 
 EXTRAS = {
     "models": ("timm",),
+    "structured": ("torch_pruning",),
     "attacks": ("pyautoattack",),
+    "ood": ("pytorch_ood",),
     "test": ("pytest", "hypothesis", "skimage", "cv2", "selenium"),
 }
 """Extras by name, and the modules they bring."""
 
 FAMILIES = {
     "sparsifiers": SPARSIFIERS,
+    "criteria": CRITERIA,
+    "structured-criteria": STRUCTURED,
+    "objectives": OBJECTIVES,
     "models": MODELS,
     "data": DATASETS,
     "corruptions": CORRUPTIONS,
@@ -40,6 +49,7 @@ FAMILIES = {
     "mnist-c": MNIST_C,
     "continuous-shifts": CONTINUOUS,
     "attacks": ATTACKS,
+    "detectors": DETECTORS,
     "probes": PROBES,
     "recipes": {name: str(path) for name, path in builtin_recipes().items()},
 }
@@ -79,7 +89,8 @@ def list_families(
     family: Annotated[
         str | None,
         typer.Argument(
-            help="sparsifiers, models, data, corruptions, c-bar, mnist-c, continuous-shifts, probes, recipes."
+            help="sparsifiers, criteria, structured-criteria, objectives, models, data, corruptions, c-bar, mnist-c,"
+            " continuous-shifts, attacks, detectors, probes, recipes."
         ),
     ] = None,
     as_json: Json = False,

@@ -96,9 +96,10 @@ class Iterative(ScoringSparsifier):
         return min(self._restart + step - self._first - (number - 1) * self._later, self._first - 1)
 
     def is_update(self, step: int) -> bool:
-        """Return whether a round other than the last ends with `step`."""
+        """Return whether a round other than the last ends with `step`, or the weights to go back to are kept then."""
         ended = step - self._first
-        return ended >= 0 and ended % self._later == 0 and ended // self._later < self.rounds - 1
+        ends_round = ended >= 0 and ended % self._later == 0 and ended // self._later < self.rounds - 1
+        return ends_round or (self.restore and step == self._restart)
 
     def sparsity_at(self, step: int) -> float:
         """Return the sparsity of the round."""
@@ -112,6 +113,9 @@ class Iterative(ScoringSparsifier):
         return self.masks_at(self.sparsity_at(self.step))
 
     def _move(self, optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor | None]) -> None:
+        if self.step == self._restart:
+            self._keep_snapshot()
+            return
         self._round_ends(self.round_at(self.step - 1))
         super()._move(optimizer, gradients)
         optimizer_state.forget(optimizer)
@@ -122,18 +126,12 @@ class Iterative(ScoringSparsifier):
     def attach(self, *args: Any, **options: Any) -> Any:
         """Attach as every sparsifier does, and keep the weights to go back to if that is the start."""
         super().attach(*args, **options)
-        self._keep_snapshot()
+        if self._restart == 0:
+            self._keep_snapshot()
         return self
 
-    def _settle(self) -> None:
-        super()._settle()
-        self._keep_snapshot()
-
-    settles_every_step = True
-
     def _keep_snapshot(self) -> None:
-        if self.restore and self.step == self._restart and not self._snapshot:
-            self._snapshot = copy.deepcopy(self._plain_model.state_dict())
+        self._snapshot = copy.deepcopy(self._plain_model.state_dict()) if self.restore else {}
 
     def remembered(self) -> dict[str, Any]:
         """Return the weights to go back to."""
