@@ -10,14 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from sinewy.recipe import read_recipe
+from sinewy.criteria import CRITERIA
+from sinewy.recipe import Recipe, parse, read_recipe
 from sinewy.sparsify import SPARSIFIERS
+from sinewy.structured import STRUCTURED
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 WRITING = ROOT / "docs" / "writing-a-sparsifier.md"
 METHODS = ROOT / "docs" / "sparsifiers.md"
+PRUNING = ROOT / "docs" / "pruning.md"
 
 
 def blocks(language: str, page: Path = README) -> list[str]:
@@ -60,6 +64,29 @@ def test_a_sparsifier_of_ones_own_runs_from_a_recipe(tmp_path):
         runs = json.loads(done.stdout)["runs"]
         assert {run["state"] for run in runs} == {"done"}
         assert {run["sparsity"] for run in runs} == {"0.0 %", "90.0 %"}
+
+
+@pytest.mark.slow
+def test_the_snippets_on_pruning_and_rounds(capsys):
+    names: dict[str, object] = {}
+    for block in blocks("python", PRUNING):
+        exec(compile(block, str(PRUNING), "exec"), names)
+    assert "18,733 of 93,664 weights kept, sparsity 0.8000" in capsys.readouterr().out
+    exec("model = sw.models.build('convnet', classes=10)\noptimizer = torch.optim.SGD(model.parameters(), 0.1)", names)
+    for block in blocks("python", METHODS):
+        exec(compile(block, str(METHODS), "exec"), names)
+    assert names["total"] == 3 * 17 + 17
+
+
+def test_the_recipe_for_a_goal():
+    goal = yaml.safe_load(blocks("yaml", METHODS)[0])
+    cells = parse(Recipe, {"model": "convnet", "data": "digits", **goal}, "docs").cells()
+    assert [cell.sparsifier.name for cell in cells] == ["dense", "edge-popup-after"]
+
+
+def test_the_tables_of_criteria_are_complete():
+    listed = re.findall(r"^\| (`.*?`) \|", PRUNING.read_text(), re.MULTILINE)
+    assert {name for row in listed for name in re.findall(r"`([a-z-]+)`", row)} == {*CRITERIA, *STRUCTURED}
 
 
 def test_the_table_of_methods_is_complete():

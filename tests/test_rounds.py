@@ -371,3 +371,29 @@ class TestEdgePopup:
         model = small_model()
         with pytest.raises(sw.InputError, match="finds its masks by scores"):
             sw.EdgePopup(0.5).attach(model, sgd(model), masks={})
+
+
+class TestChannels:
+    """Structured criteria as sparsifiers: what is pruned can be removed after training, and stays removable."""
+
+    @pytest.mark.parametrize(
+        "method",
+        [
+            lambda: sw.CroPit(0.6, criterion="cropit-structured"),
+            lambda: sw.EarlyCroP(0.6, every=4, criterion="crop-structured"),
+            lambda: sw.SNIP(0.6, criterion="snip-structured", scoring={"of": "channels"}),
+            lambda: sw.PruneRetrain(0.6, levels=[0.3, 0.6], criterion="ft"),
+            lambda: sw.PruneRetrain(0.6, levels=[0.3, 0.6], criterion="pfp"),
+        ],
+        ids=["cropit-s", "earlycrop-s", "snip-s of channels", "ft", "pfp"],
+    )
+    def test_channels_go_and_can_be_removed_after_training(self, data, method):
+        pytest.importorskip("torch_pruning")
+        trained = sw.fit(network(0.0), data, method(), **FIT)
+        trained.masks.check(trained.model)
+        assert 0.55 < trained.masks.sparsity < 0.8  # of weights; of channels it is less
+        images = torch.randn(4, 3, 16, 16)
+        small = sw.compact(trained.model, images, multiple=None, timed=False)
+        kept, whole = (sum(p.numel() for p in model.parameters()) for model in (small, trained.model))
+        assert kept < 0.5 * whole
+        torch.testing.assert_close(small(images), trained.model(images), rtol=1e-4, atol=1e-5)
