@@ -11,6 +11,7 @@ from sinewy.errors import InputError
 from sinewy.masks import Masks
 from sinewy.modelfile import load_model, read_model
 from sinewy.models import build
+from sinewy.models.removal import Plan, apply_plan
 
 MODEL_FILE = "model.safetensors"
 
@@ -26,9 +27,11 @@ class OpenedModel(NamedTuple):
 def open_model(source: str | Path, *, weights: str | Path | None = None, classes: int | None = None) -> OpenedModel:
     """Return the model at `source`.
 
-    `source` is a run folder or a model file written by Sinewy, which remember how to build themselves, or a name for
-    `sinewy.models.build` with `classes`; its weights are then read from the safetensors file `weights`.
+    `source` is a run folder or a model file written by Sinewy, which remember how to build themselves (`about["cell"]`
+    of a study, or `about["built"]`, the arguments of `sinewy.models.build`), or a name for `sinewy.models.build` with
+    `classes`; its weights are then read from the safetensors file `weights`.
 
+    A model that `sinewy.compact` made smaller is built whole and cut by the plans its file holds under "removal".
     Raises InputError if it is not there or does not say how it is built, CorruptFileError if it is damaged.
     """
     path = Path(source)
@@ -45,13 +48,19 @@ def open_model(source: str | Path, *, weights: str | Path | None = None, classes
 def _from_file(file: Path) -> OpenedModel:
     about = read_model(file).about
     try:
-        spec = about["cell"]["model"]
-        classes, size = len(about["classes"]), int(about["image"][-1])
-    except (KeyError, TypeError):
+        spec = about["built"] if "built" in about else _built(about)
+        name, options = spec["name"], {key: value for key, value in spec.items() if key != "name"}
+    except (KeyError, TypeError, IndexError):
         raise InputError(
             f"{file} does not say how its model is built; name the builder and give the file as weights"
             f" (package.module:function --weights {file})."
         ) from None
-    options = {name: value for name, value in spec.items() if name != "name"}
-    model = build(spec["name"], classes=classes, image_size=size, **options)
+    model = build(name, **options)
+    for plan in about.get("removal", ()):
+        apply_plan(model, Plan.from_json(plan))
     return OpenedModel(model.eval(), load_model(file, model), about)
+
+
+def _built(about: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `build` for a model of a study, from what its run wrote about it."""
+    return {"classes": len(about["classes"]), "image_size": int(about["image"][-1]), **about["cell"]["model"]}
