@@ -96,10 +96,10 @@ def _kl(target: np.ndarray, probability: np.ndarray) -> float:
 
 def test_every_model_sees_the_same_bytes_made_once(monkeypatch):
     data, seen, made = images(), {"a": [], "b": []}, []
-    from sinewy.probes import corruption
+    from sinewy.shifts import values
 
     monkeypatch.setattr(
-        corruption, "corrupt", lambda *words, **options: made.append(words[1:3]) or corrupt(*words, **options)
+        values, "corrupt", lambda *words, **options: made.append(words[1:3]) or corrupt(*words, **options)
     )
 
     class Watching(nn.Module):

@@ -175,7 +175,13 @@ class Panel:
         self, method: str, seeds: Sequence[int], kind: str | None, severity: int | None
     ) -> tuple[float, Array]:
         """Return the accuracy of `method` over `seeds` and its bootstrap draws, shape (resamples,)."""
-        return self._weighted(method, seeds, self._share(self.kinds if kind is None else (kind,), severity))
+        kinds = self._kinds_at(severity) if kind is None else (kind,)
+        return self._weighted(method, seeds, self._share(kinds, severity))
+
+    def _kinds_at(self, severity: int | None) -> tuple[str, ...]:
+        """Return the kinds measured at a severity; kinds of one strength are measured at 1 only."""
+        some = tuple(kind for kind in self.kinds if severity is None or (kind, severity) in self.conditions)
+        return some or self.kinds
 
     def _weighted(self, method: str, seeds: Sequence[int], share: Array) -> tuple[float, Array]:
         index, used = [self._position[method, seed] for seed in seeds], share.nonzero()[0]

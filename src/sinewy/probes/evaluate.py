@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from sinewy.data.batches import normalise
 from sinewy.errors import InputError
+from sinewy.layers import unwrap
 from sinewy.outcomes import COLUMNS, Outcomes
 from sinewy.probes.freeze import freeze, is_channels_last
 
@@ -35,15 +37,52 @@ class Evaluator:
         self.device = torch.device(device)
         self._models = {name: freeze(model, self.device) for name, model in models.items()}
         self._format = {name: is_channels_last(model) for name, model in self._models.items()}
+        self._raw = dict(models)
         self._mean, self._std = mean, std
         self._batch = GPU_BATCH if self.device.type == "cuda" else BATCH
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models, in order."""
+        return tuple(self._models)
+
+    @property
+    def batch(self) -> int:
+        """How many images go through a model at once."""
+        return self._batch
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std per channel that normalise images in [0, 1]."""
+        return self._mean, self._std
+
+    def frozen(self, name: str) -> nn.Module:
+        """Return the frozen copy of a model, its norms folded; not to be changed."""
+        return self._models[name]
+
+    def plain(self, name: str) -> nn.Module:
+        """Return a new copy of a model in evaluation mode with its own weights, nothing folded, on the device."""
+        return copy.deepcopy(unwrap(self._raw[name])).eval().requires_grad_(requires_grad=False).to(self.device)
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Return images, uint8 or float in units of [0, 1] pixels, as models are fed them, on the device."""
+        return self._normalised(images.to(self.device))
+
+    def judged(self, name: str, logits: Iterable[Tensor], labels: NDArray[np.int64]) -> Outcomes:
+        """Return the outcomes of logits that were made elsewhere, batches in the order of `labels`."""
+        start, parts = 0, []
+        for batch in logits:
+            answer = torch.from_numpy(labels[start : start + len(batch)]).to(batch.device)
+            start += len(batch)
+            parts.append(_columns(name, batch, answer).cpu())
+        return _outcomes(torch.cat(parts).numpy())
+
     @torch.inference_mode()
     def outcomes(self, blocks: Iterable[Tensor], labels: NDArray[np.int64]) -> dict[str, Outcomes]:
-        """Return the outcomes of every model on `blocks` of uint8 images (N,3,H,W), in the order of `labels`.
+        """Return the outcomes of every model on `blocks` of images (N,3,H,W), in the order of `labels`.
 
-        Each block is read once and run through all models. Raises InputError if a model's outputs do not fit the
-        labels.
+        Images are uint8, or floats in units of [0, 1] pixels, which shifts may take outside of [0, 1]. Each block is
+        read once and run through all models. Raises InputError if a model's outputs do not fit the labels.
         """
         columns: dict[str, list[Tensor]] = {name: [] for name in self._models}
         start = 0
@@ -51,9 +90,15 @@ class Evaluator:
             for images in torch.split(block.to(self.device), self._batch):
                 answer = torch.from_numpy(labels[start : start + len(images)]).to(self.device)
                 start += len(images)
-                for name, logits in self._logits(normalise(images, self._mean, self._std)):
+                for name, logits in self._logits(self._normalised(images)):
                     columns[name].append(_columns(name, logits, answer))
         return {name: _outcomes(torch.cat(parts).cpu().numpy()) for name, parts in columns.items()}
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        if not images.is_floating_point():
+            return normalise(images, self._mean, self._std)
+        mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self._mean, self._std))
+        return (images - mean) / std
 
     def _logits(self, images: Tensor) -> Iterable[tuple[str, Tensor]]:
         last = images.contiguous(memory_format=torch.channels_last) if any(self._format.values()) else images

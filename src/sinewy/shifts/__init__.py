@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sinewy.families import resolve
@@ -9,6 +10,16 @@ from sinewy.families import resolve
 if TYPE_CHECKING:
     from sinewy.shifts.corruption import corrupt as corrupt
     from sinewy.shifts.corruption import protocol as protocol
+    from sinewy.shifts.loading import load as load
+    from sinewy.shifts.recompression import Recompression as Recompression
+    from sinewy.shifts.replay import Drawn as Drawn
+    from sinewy.shifts.segmentation import corrupt_pairs as corrupt_pairs
+    from sinewy.shifts.spectrum import high_frequency as high_frequency
+    from sinewy.shifts.strengths import Continuous as Continuous
+    from sinewy.shifts.three_d import corrupt_3d as corrupt_3d
+    from sinewy.shifts.values import Corruption as Corruption
+    from sinewy.shifts.values import Shift as Shift
+    from sinewy.shifts.video import corrupt_clips as corrupt_clips
 
 CORRUPTIONS: dict[str, str] = {
     "gaussian_noise": "sinewy.shifts.noise:gaussian_noise",
@@ -71,6 +82,22 @@ MNIST_C: dict[str, str] = {
 }
 """Every kind of MNIST-C in its order, under names that no other family has; they have severity 1 only."""
 
+THREE_D: dict[str, str] = {
+    "3dcc/near_focus": "sinewy.shifts.three_d_focus:near_focus",
+    "3dcc/far_focus": "sinewy.shifts.three_d_focus:far_focus",
+    "3dcc/fog_3d": "sinewy.shifts.three_d_light:fog_3d",
+    "3dcc/flash": "sinewy.shifts.three_d_light:flash",
+    "3dcc/color_quant": "sinewy.shifts.three_d_light:color_quant",
+    "3dcc/low_light": "sinewy.shifts.three_d_light:low_light",
+    "3dcc/iso_noise": "sinewy.shifts.three_d_light:iso_noise",
+    "3dcc/xy_motion_blur": "sinewy.shifts.three_d_motion:xy_motion_blur",
+    "3dcc/z_motion_blur": "sinewy.shifts.three_d_motion:z_motion_blur",
+    "3dcc/h265_abr": "sinewy.shifts.three_d_codec:h265_abr",
+    "3dcc/h265_crf": "sinewy.shifts.three_d_codec:h265_crf",
+    "3dcc/bit_error": "sinewy.shifts.three_d_codec:bit_error",
+}
+"""Every kind of 3DCC; color_quant, low_light and iso_noise need no depth, the others come by `corrupt_3d`."""
+
 CONTINUOUS: dict[str, str] = {
     "uniform_noise": "sinewy.shifts.additive:uniform_noise",
     "normal_noise": "sinewy.shifts.additive:normal_noise",
@@ -80,6 +107,26 @@ CONTINUOUS: dict[str, str] = {
     "out_of_domain": "sinewy.shifts.domain:out_of_domain",
 }
 """Shifts whose strength is any number, not a severity: (images, strength, *, options) -> float32 images."""
+
+VIDEO: tuple[str, ...] = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "speckle_noise",
+    "defocus_blur",
+    "motion_blur",
+    "zoom_blur",
+    "compression",
+    "rotate",
+    "static_rotate",
+    "translate",
+    "sampling",
+    "reverse_sampling",
+    "jumble",
+    "box_jumble",
+    "freeze",
+)
+"""Every kind of corruption of clips: eight of the picture, three that move it, five of the order of the frames."""
 
 BENCHMARK: tuple[str, ...] = tuple(CORRUPTIONS)[:15]
 """The fifteen kinds that published mean corruption errors are over."""
@@ -91,12 +138,30 @@ SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
 """The published severities; 0 means uncorrupted."""
 
 
+_HOMES = {
+    "Continuous": "strengths",
+    "Corruption": "values",
+    "Drawn": "replay",
+    "Recompression": "recompression",
+    "Shift": "values",
+    "corrupt": "corruption",
+    "corrupt_3d": "three_d",
+    "corrupt_clips": "video",
+    "corrupt_pairs": "segmentation",
+    "high_frequency": "spectrum",
+    "load": "loading",
+    "protocol": "corruption",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Import functions when first asked for, so that listing the kinds costs no torch import."""
-    if name in ("corrupt", "protocol"):
-        from sinewy.shifts import corruption
-
-        return getattr(corruption, name)
+    if name in _HOMES:
+        return getattr(import_module(f"sinewy.shifts.{_HOMES[name]}"), name)
     if name in CONTINUOUS:
         return resolve("shift", name, CONTINUOUS)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES, *CONTINUOUS])

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
-from sinewy.shifts import C_BAR, CORRUPTIONS, MNIST_C, PRESETS
+from sinewy.shifts import PRESETS
 from sinewy.shifts.draws import Draws
+from sinewy.shifts.names import KINDS, canonical, check_severity
 
 DEFINITIONS = 1
 """Version of the definitions: raised when any kind changes a byte, so that old corrupted sets are not taken for new."""
@@ -40,14 +41,14 @@ def corrupt(
 ) -> Tensor:
     """Return `images` corrupted by `kind` at `severity`: uint8 (N, 3, H, W) in and out; the input is left as it is.
 
-    `kind` is a name in `CORRUPTIONS`, `C_BAR` or `MNIST_C`, or "package.module:function" of your own. `severity` is 1
-    to 5 (of MNIST-C only 1); 0 returns a copy. `preset` picks the published constants: "cifar" (32 px), "tiny" (64 px)
-    or "imagenet" (224 px). They are used as they are at any image size, so pick the preset whose size is nearest to
-    yours. `device` is where the work is done and where the result lives, by default where `images` are. `start` is the
-    number in its set of the first image: the bytes of image number i depend on its own bytes, the kind, severity,
-    preset, seed and i, not on the batch it is in. `frost_folder` holds the original frost pictures; by default the
-    folder in the environment variable SINEWY_FROST, and without one a procedural texture is used. Raises InputError for
-    anything else.
+    `kind` is a name in `CORRUPTIONS`, `C_BAR`, `MNIST_C` or `THREE_D`, or "package.module:function" of your own.
+    `severity` is 1 to 5 (of MNIST-C only 1); 0 returns a copy. `preset` picks the published constants: "cifar" (32 px),
+    "tiny" (64 px) or "imagenet" (224 px). They are used as they are at any image size, so pick the preset whose size is
+    nearest to yours. `device` is where the work is done and where the result lives, by default where `images` are.
+    `start` is the number in its set of the first image: the bytes of image number i depend on its own bytes, the kind,
+    severity, preset, seed and i, not on the batch it is in. `frost_folder` holds the original frost pictures; by
+    default the folder in the environment variable SINEWY_FROST, and without one a procedural texture is used. Raises
+    InputError for anything else.
 
     Definitions: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
     Perturbations" (ICLR 2019), in the variants that made CIFAR-10-C, Tiny-ImageNet-C and ImageNet-C.
@@ -56,19 +57,37 @@ def corrupt(
     torch.Size([2, 3, 32, 32])
     """
     _check(images, severity, preset, seed, start)
-    function: Kind = resolve("corruption", kind, CORRUPTIONS | C_BAR | MNIST_C)
-    if kind == "frost":
-        function = partial(function, folder=_frost_folder(frost_folder))
+    kind = canonical(kind)
+    function = kind_function(kind, frost_folder)
     target = images.device if device is None else _device(device)
     if severity == 0:
         return images.to(target, copy=True)
+
+    def shift(block: Tensor, first: int) -> Tensor:
+        return function(block, severity, preset, Draws(kind, severity, seed, start + first, len(block), target))
+
+    return by_blocks(images, shift, kind, target)
+
+
+def kind_function(kind: str, frost_folder: str | os.PathLike[str] | None = None) -> Kind:
+    """Return the function of a kind, which knows where frost comes from; raises InputError for an unknown name."""
+    function: Kind = resolve("corruption", kind, KINDS)
+    return partial(function, folder=_frost_folder(frost_folder)) if kind == "frost" else function
+
+
+def by_blocks(images: Tensor, shift: Callable[[Tensor, int], Tensor], kind: str, target: torch.device) -> Tensor:
+    """Return uint8 (N, 3, H, W) on `target`: `shift(block, first)` of block after block, each of bounded memory."""
     result = torch.empty(images.shape, dtype=torch.uint8, device=target)
-    size = max(1, VALUES_PER_BLOCK.get(target.type, VALUES_PER_BLOCK["cuda"]) // max(1, images[0:1].numel()))
-    for begin in range(0, len(images), size):
-        block = images[begin : begin + size].to(target).contiguous()
-        draws = Draws(kind, severity, seed, start + begin, len(block), target)
-        result[begin : begin + size] = _checked(function(block, severity, preset, draws), block, kind)
+    size = block_size(images, target)
+    for first in range(0, len(images), size):
+        block = images[first : first + size].to(target).contiguous()
+        result[first : first + size] = _checked(shift(block, first), block, kind)
     return result
+
+
+def block_size(images: Tensor, target: torch.device) -> int:
+    """Return how many of `images` are worked on at once on a device."""
+    return max(1, VALUES_PER_BLOCK.get(target.type, VALUES_PER_BLOCK["cuda"]) // max(1, images[0:1].numel()))
 
 
 def protocol(
@@ -109,8 +128,7 @@ def _device(name: torch.device | str) -> torch.device:
 def _check(images: Any, severity: Any, preset: str, seed: Any, start: Any) -> None:
     _check_images(images)
     _check_preset(preset)
-    if not _whole(severity) or not 0 <= severity <= 5:
-        raise InputError(f"severity must be a whole number from 1 to 5 (0 returns a copy), got {severity!r}.")
+    check_severity(severity)
     if not _whole(seed):
         raise InputError(f"seed must be a whole number, got {seed!r}.")
     if not _whole(start) or start < 0:

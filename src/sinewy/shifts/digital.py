@@ -116,15 +116,19 @@ def jpeg_compression(images: Tensor, severity: int, preset: str, draws: Draws) -
     time on the CPU: other builds of libjpeg may differ in bytes, so `protocol` names the version.
     """
     del draws
-    quality = _JPEG_COMPRESSION[preset][severity - 1]
+    return through_jpeg(images, _JPEG_COMPRESSION[preset][severity - 1])
+
+
+def through_jpeg(images: Tensor, quality: int) -> Tensor:
+    """Return `images`, uint8 (N, 3, H, W), saved as JPEG of this quality and opened again, one at a time."""
     pictures = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     result = np.empty_like(pictures)
     for before, after in zip(pictures, result, strict=True):
-        after[:] = _through_jpeg(before, quality)
+        after[:] = _jpeg(before, quality)
     return torch.from_numpy(result).to(images.device).permute(0, 3, 1, 2).contiguous()
 
 
-def _through_jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+def _jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     stream = BytesIO()
     Image.fromarray(picture).save(stream, "JPEG", quality=quality)
     with Image.open(stream, formats=["JPEG"]) as opened:
