@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,7 +127,7 @@ class StudyRecord:
 
     `reference` is the method every other one is compared with. `high_frequency` holds, per kind of corruption, the
     share in [0, 1] of the perturbation's energy in the upper half of spatial frequencies. `partial` says why the study
-    is not whole.
+    is not whole. `findings` are what further probes found, by probe, one row per number (`analysis.evidence.Finding`).
     """
 
     title: str
@@ -138,6 +138,7 @@ class StudyRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)
     high_frequency: Mapping[str, float] = field(default_factory=dict)
     partial: str | None = None
+    findings: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def done(self) -> tuple[RunRecord, ...]:

@@ -24,7 +24,7 @@ from sinewy.objectives import OBJECTIVES
 from sinewy.probes import PROBES
 from sinewy.recipe import builtin_recipes
 from sinewy.runs.local import usable_cores
-from sinewy.shifts import C_BAR, CONTINUOUS, CORRUPTIONS, MNIST_C
+from sinewy.shifts import C_BAR, CONTINUOUS, CORRUPTIONS, MNIST_C, THREE_D, VIDEO
 from sinewy.sparsify import SPARSIFIERS
 from sinewy.structured import STRUCTURED
 
@@ -47,6 +47,8 @@ FAMILIES = {
     "corruptions": CORRUPTIONS,
     "c-bar": C_BAR,
     "mnist-c": MNIST_C,
+    "3dcc": THREE_D,
+    "video": dict.fromkeys(VIDEO, "sinewy.shifts.video:corrupt_clips"),
     "continuous-shifts": CONTINUOUS,
     "attacks": ATTACKS,
     "detectors": DETECTORS,
@@ -90,7 +92,7 @@ def list_families(
         str | None,
         typer.Argument(
             help="sparsifiers, criteria, structured-criteria, objectives, models, data, corruptions, c-bar, mnist-c,"
-            " continuous-shifts, attacks, detectors, probes, recipes."
+            " 3dcc, video, continuous-shifts, attacks, detectors, probes, recipes."
         ),
     ] = None,
     as_json: Json = False,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from sinewy import __version__
-from sinewy.cli import auditing, looking, studies
+from sinewy.cli import auditing, compacting, limiting, looking, shifting, studies
 from sinewy.errors import InputError
 
 DONE, IMPOSSIBLE = 0, 2
@@ -31,6 +31,9 @@ for verb in (
     studies.status,
     studies.report,
     auditing.audit,
+    limiting.limit,
+    compacting.compact,
+    shifting.shift,
     looking.doctor,
     looking.list_families,
 ):

@@ -2,4 +2,10 @@
 
 PROBES: dict[str, str] = {
     "corruption": "sinewy.probes.corruption:CorruptionProbe",
+    "attack": "sinewy.probes.attack:AttackProbe",
+    "weight-noise": "sinewy.probes.weight_noise:WeightNoiseProbe",
+    "ood": "sinewy.probes.ood:OODProbe",
+    "calibration": "sinewy.probes.calibration:CalibrationProbe",
+    "classes": "sinewy.probes.classes:ClassesProbe",
+    "lipschitz": "sinewy.probes.lipschitz:LipschitzProbe",
 }

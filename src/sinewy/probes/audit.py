@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,31 @@ from rich.console import Console
 from torch import nn
 
 from sinewy.analysis import Panel
+from sinewy.analysis.evidence import Evidence
 from sinewy.data import ImageSet, as_image_set
 from sinewy.environment import environment
-from sinewy.errors import InputError
+from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
 from sinewy.layers import prunable
 from sinewy.masks import Masks
 from sinewy.metrics.cost import measure_cost
-from sinewy.outcomes import Condition, Outcomes
+from sinewy.outcomes import CLEAN, Condition, Outcomes
 from sinewy.probes import PROBES
-from sinewy.probes.probe import CleanProbe, Probe
+from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.probe import CleanProbe, Measurement, Probe
+from sinewy.probes.stored import Stored
 from sinewy.records import RunRecord, StudyRecord
 from sinewy.report import answer, write_report
+from sinewy.report.findings import findings_table
 from sinewy.report.text import results_table
 
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What `audit` found: the record of both models with all per-example outcomes."""
+    """What `audit` found: the record of all models with their per-example outcomes, and the evidence of each probe."""
 
     record: StudyRecord
+    evidence: Mapping[str, Evidence] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def panel(self) -> Panel:
@@ -44,10 +50,18 @@ class Audit:
         """Return one row per model: accuracies with 95 % intervals, differences against the reference, cost."""
         return self.panel.table()
 
+    def findings(self, probe: str) -> list[dict[str, Any]]:
+        """Return what a probe found beside the table, one JSON-able row per number (see `Finding`)."""
+        if probe not in self.record.findings:
+            raise unknown_name("probe with findings", probe, self.record.findings)
+        return [dict(row) for row in self.record.findings[probe]]
+
     def show(self) -> None:
-        """Print the table and the answer in one sentence."""
+        """Print the table, what each further probe found, and the answer in one sentence."""
         console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)
         console.print(results_table(self.panel))
+        for probe, rows in self.record.findings.items():
+            console.print(findings_table(probe, rows))
         console.print(answer(self.record, self.panel), markup=False, highlight=False)
 
     def report(self, path: str | Path) -> Path:
@@ -60,7 +74,7 @@ class Audit:
 
 
 def audit(
-    model: nn.Module,
+    model: nn.Module | Mapping[str, nn.Module],
     data: Any,
     *,
     against: nn.Module | None = None,
@@ -68,51 +82,125 @@ def audit(
     names: tuple[str, str] = ("model", "parent"),
     limit: int | None = None,
     device: str | torch.device = "cpu",
+    folder: str | Path | None = None,
     command: str = "sinewy.audit(...)",
     on_event: Callable[[dict[str, Any]], None] | None = None,
     **options: Any,
 ) -> Audit:
     """Measure `model` on the clean set and under each probe, paired with `against` on the same bytes.
 
+    `model` may be several models by name; `names` then only names the reference, and without one it is the first.
     `data` is a sinewy ImageSet, a pair (uint8 images (N,3,H,W), integer labels), or a data set of (image, label) pairs
     without a transform; its `mean` and `std` normalise the model's inputs (0 and 1 unless an ImageSet says otherwise).
-    `options` go to the probes named by string (kinds, severities, preset, seed). `limit` takes only the first examples,
-    and marks the result partial. Raises InputError for data or models that do not fit, before anything is measured.
+    `probes` are names of PROBES, "package.module:class", or probes. `options` go to each probe named by string that has
+    them (kinds, severities, eps, sigmas, seed, ...). `limit` takes only the first examples, and marks the result
+    partial. With a `folder`, every measurement is kept there, and one that is there already, of the same model, data
+    and protocol, is not repeated. Raises InputError for data, models or options that do not fit, MissingExtraError for
+    a package that is not installed, before anything is measured.
     """
     full = as_image_set(data)
     examples = full if limit is None else full.first(limit)
-    active = [CleanProbe(), *(resolve("probe", p, PROBES)(**options) if isinstance(p, str) else p for p in probes)]
-    models = {names[0]: model} if against is None else {names[1]: against, names[0]: model}
-    found: dict[str, dict[Condition, Outcomes]] = {name: {} for name in models}
-    frequency: dict[str, float] = {}
+    active = [CleanProbe(), *make_probes(probes, options)]
+    own = dict(model) if isinstance(model, Mapping) else {names[0]: model}
+    if not own:
+        raise InputError("there is no model to audit.")
+    models = own if against is None else {names[1]: against, **own}
+    reference = next(iter(models))
+    measured: dict[str, list[Measurement]] = {}
     for probe in active:
-        for number, measured in enumerate(probe.measure(models, examples, device=device), start=1):
-            for name, by_severity in measured.outcomes.items():
-                found[name] |= {(measured.kind, severity): o for severity, o in by_severity.items()}
-            if "high_frequency" in measured.about:
-                frequency[measured.kind] = measured.about["high_frequency"]
+        measured[probe.name] = []
+        steps = _measurements(probe, models, examples, device, folder)
+        for number, measurement in enumerate(steps, start=1):
+            measured[probe.name].append(measurement)
             if on_event is not None:
-                on_event(
-                    {
-                        "event": "measured",
-                        "probe": probe.name,
-                        "kind": measured.kind,
-                        "number": number,
-                        "of": len(probe.kinds),
-                    }
-                )
+                said = {"probe": probe.name, "kind": measurement.kind, "number": number, "of": len(probe.kinds)}
+                on_event({"event": "measured", **said})
+    shifts = [m for probe in active if probe.shifts for m in measured[probe.name]]
+    clean = measured[CleanProbe.name]
+    evidence = {probe.name: _evidence(reference, models, clean + measured[probe.name]) for probe in active[1:]}
+    found = {probe.name: [f.as_dict() for f in probe.findings(evidence[probe.name])] for probe in active[1:]}
     protocol = {"data": {"name": full.name, "split": full.split, "examples": len(examples), "hash": examples.hash}}
     record = StudyRecord(
-        title=f"{names[0]} against {names[1]}" if against is not None else names[0],
-        reference=names[1] if against is not None else names[0],
-        runs=tuple(_run(name, models[name], examples, found[name]) for name in models),
+        title=" and ".join(own) + (f" against {reference}" if against is not None else ""),
+        reference=reference,
+        runs=tuple(_run(name, models[name], examples, _outcomes(name, shifts)) for name in models),
         command=command,
         protocol=protocol | {probe.name: probe.protocol() for probe in active[1:]},
         environment=environment(),
-        high_frequency=frequency,
+        high_frequency={m.kind: m.about["high_frequency"] for m in shifts if "high_frequency" in m.about},
         partial=None if limit is None or limit >= len(full) else f"only the first {limit} of {len(full)} examples",
+        findings={name: rows for name, rows in found.items() if rows},
     )
-    return Audit(record)
+    return Audit(record, {probe.name: evidence[probe.name] for probe in active[1:]})
+
+
+def make_probes(probes: Sequence[str | Probe], options: Mapping[str, Any]) -> list[Probe]:
+    """Return the probes, those named by string made with the options that they have.
+
+    Raises InputError for an unknown probe, a probe named twice, or an option that none of them has.
+    """
+    made: list[Probe] = []
+    used: set[str] = set()
+    for probe in probes:
+        if isinstance(probe, str):
+            kind = resolve("probe", probe, PROBES)
+            own = {name: value for name, value in options.items() if _takes(kind, name)}
+            used |= set(own)
+            made.append(kind(**own))
+        else:
+            made.append(probe)
+    names = [probe.name for probe in made]
+    if len(set(names)) < len(names):
+        raise InputError(f"probes must differ, got {', '.join(names)}.")
+    for option in options:
+        if option not in used:
+            known = {n for p in probes if isinstance(p, str) for n in _parameters(resolve("probe", p, PROBES))}
+            raise unknown_name("option of these probes", option, known or {"none"})
+    return made
+
+
+def _takes(kind: Any, option: str) -> bool:
+    parameters = _parameters(kind)
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind).parameters
+
+
+def _measurements(
+    probe: Probe,
+    models: Mapping[str, nn.Module],
+    data: ImageSet,
+    device: str | torch.device,
+    folder: str | Path | None,
+) -> Iterator[Measurement]:
+    """Yield what a probe measures; what the folder holds is read, and only models it does not hold are measured."""
+    if folder is None:
+        yield from probe.measure(models, data, device=device)
+        return
+    stored = Stored(Path(folder), probe.name, probe.protocol(), data.hash, models)
+    evaluators: dict[tuple[str, ...], Evaluator] = {}
+    for kind in probe.kinds:
+        missing = tuple(stored.missing(kind))
+        if missing:
+            if missing not in evaluators:
+                evaluators[missing] = probe.evaluator({name: models[name] for name in missing}, data, device=device)
+            stored.save(probe.measure_kind(kind, evaluators[missing], data), missing)
+        yield stored.load(kind)
+
+
+def _outcomes(name: str, measured: Sequence[Measurement]) -> dict[Condition, Outcomes]:
+    return {(m.kind, severity): o for m in measured for severity, o in m.outcomes.get(name, {}).items()}
+
+
+def _evidence(reference: str, models: Mapping[str, nn.Module], measured: Sequence[Measurement]) -> Evidence:
+    return Evidence(
+        reference,
+        {name: _outcomes(name, measured) for name in models},
+        {name: {m.kind: m.scores[name] for m in measured if name in m.scores} for name in models},
+        {m.kind: m.about for m in measured if m.kind != CLEAN[0]},
+    )
 
 
 def _run(name: str, model: nn.Module, data: ImageSet, outcomes: Mapping[Condition, Outcomes]) -> RunRecord:

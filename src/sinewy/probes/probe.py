@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from sinewy.analysis.evidence import Evidence, Finding
 from sinewy.data import ImageSet
 from sinewy.errors import InputError
 from sinewy.outcomes import Outcomes
@@ -22,11 +24,16 @@ BLOCK = 512
 
 @dataclass(frozen=True)
 class Measurement:
-    """The outcomes of every model on one shift, by model and severity; `about` describes the shift."""
+    """The outcomes of every model on one shift, by model and severity; `about` describes the shift.
+
+    `scores` are other numbers, one per example or group of examples, by model and then by name, for probes that measure
+    such.
+    """
 
     kind: str
     outcomes: Mapping[str, Mapping[int, Outcomes]]
     about: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
 
 class Probe(ABC):
@@ -37,6 +44,9 @@ class Probe(ABC):
     """
 
     name: str
+
+    shifts = True
+    """Whether the kinds are shifts of the images, whose mean accuracy the main table shows."""
 
     @property
     @abstractmethod
@@ -51,15 +61,27 @@ class Probe(ABC):
     def measure_kind(self, kind: str, evaluator: Evaluator, data: ImageSet) -> Measurement:
         """Return the outcomes of the evaluator's models on one shift of `data`, at all severities."""
 
+    def findings(self, evidence: Evidence) -> list[Finding]:
+        """Return what is read from the measurements beside the main table; nothing, unless a probe says otherwise."""
+        del evidence
+        return []
+
     def measure(
         self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"
     ) -> Iterator[Measurement]:
         """Yield the measurement of each kind in turn; raises InputError for an empty set or a model that misfits."""
+        evaluator = self.evaluator(models, data, device=device) if self.kinds else None
+        for kind in self.kinds:
+            assert evaluator is not None
+            yield self.measure_kind(kind, evaluator, data)
+
+    def evaluator(
+        self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"
+    ) -> Evaluator:
+        """Return frozen copies of the models that normalise as `data` does; raises InputError for an empty set."""
         if len(data) == 0:
             raise InputError("there is nothing to audit on: the set is empty.")
-        evaluator = Evaluator(models, mean=data.mean, std=data.std, device=device)
-        for kind in self.kinds:
-            yield self.measure_kind(kind, evaluator, data)
+        return Evaluator(models, mean=data.mean, std=data.std, device=device)
 
 
 class CleanProbe(Probe):
@@ -78,7 +100,11 @@ class CleanProbe(Probe):
 
     def measure_kind(self, kind: str, evaluator: Evaluator, data: ImageSet) -> Measurement:
         """Return the outcomes on the data as it is, as severity 0."""
-        blocks = (
-            torch.from_numpy(np.ascontiguousarray(data.images[i : i + BLOCK])) for i in range(0, len(data), BLOCK)
-        )
-        return Measurement(kind, {name: {0: found} for name, found in evaluator.outcomes(blocks, data.labels).items()})
+        found = evaluator.outcomes(pixel_blocks(data), data.labels)
+        return Measurement(kind, {name: {0: outcomes} for name, outcomes in found.items()})
+
+
+def pixel_blocks(data: ImageSet, size: int = BLOCK) -> Iterator[Tensor]:
+    """Yield the images as uint8 tensors (up to `size`, 3, H, W), in order."""
+    for start in range(0, len(data), size):
+        yield torch.from_numpy(np.ascontiguousarray(data.images[start : start + size]))

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from sinewy import __version__
 from sinewy.analysis import Panel
 from sinewy.files import write_text
 from sinewy.records import StudyRecord
 from sinewy.report import tables
-from sinewy.report.escaping import csv_uri, readable
+from sinewy.report.document import render
+from sinewy.report.escaping import csv_uri
 from sinewy.report.figure import Figure
+from sinewy.report.findings import findings_figure
 from sinewy.report.gains import gain_maps
 from sinewy.report.numbers import flat
 from sinewy.report.robustness import against_severity, against_sparsity
@@ -71,6 +64,7 @@ def summary(study: StudyRecord, panel: Panel | None = None) -> dict[str, Any]:
         "notes": panel.notes if panel else [reason],
         "table": panel.table() if panel else [],
         "gains": panel.gains() if panel else [],
+        "findings": {probe: [dict(row) for row in rows] for probe, rows in study.findings.items()},
         "runs": tables.run_table(study.runs),
         "not_measured": not_measured(panel),
         "protocol": dict(study.protocol),
@@ -82,11 +76,10 @@ def summary(study: StudyRecord, panel: Panel | None = None) -> dict[str, Any]:
 
 def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
     sections = _sections(study, panel, reason)
-    scripts = {"library": get_plotlyjs(), "drawing": _resource("page.js")}
     differing, settings, shared = tables.differing_settings(study.runs)
-    page: str = _template().render(
+    return render(
+        "page.html.j2",
         study=study,
-        version=__version__,
         answer=answer(study, panel),
         warnings=warnings(study),
         notes=panel.notes if panel else [reason],
@@ -103,11 +96,7 @@ def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
         environment=flat(study.environment),
         not_measured=not_measured(panel),
         convention=FLOP_CONVENTION,
-        css=Markup(_resource("page.css")),
-        policy=_policy(scripts.values()),
-        **{name: Markup(text) for name, text in scripts.items()},
     )
-    return page
 
 
 def _sections(study: StudyRecord, panel: Panel | None, reason: str) -> list[Section]:
@@ -134,27 +123,14 @@ def _sections(study: StudyRecord, panel: Panel | None, reason: str) -> list[Sect
         _drawn("training", "Training", training_curves(study.runs, style), "No run recorded its training."),
         Section("runs", "Runs"),
         Section("method", "How it was measured"),
+        *(_found(probe, rows, style) for probe, rows in study.findings.items()),
     ]
+
+
+def _found(probe: str, rows: Any, style: dict[str, Any]) -> Section:
+    figure = findings_figure(probe, rows, style)
+    return Section(probe, figure.title, figure)
 
 
 def _drawn(anchor: str, title: str, figure: Figure | None, missing: str) -> Section:
     return Section(anchor, title, figure, "" if figure else missing)
-
-
-def _policy(scripts: Any) -> str:
-    """Return the content security policy: these scripts and no other run, and nothing is fetched from anywhere."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    rest = "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
-    return f"default-src 'none'; script-src {allowed}; {rest}"
-
-
-def _resource(name: str) -> str:
-    return (files("sinewy.report") / name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["readable"] = readable
-    return environment.from_string(_resource("page.html.j2"))

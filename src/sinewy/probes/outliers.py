@@ -1,0 +1,175 @@
+"""Where anomalous inputs come from: data sets, folders, noise, attacks, shifts, and pixels out of range.
+
+An anomaly is called by a name: that of a data set ("fashion-mnist"), "noise/uniform", "noise/gaussian",
+"attack/fgsm/8" (eps in 255ths), "shift/fog/3", "oodom/mnist" (a data set's pixels 0 to 255 where 0 to 1 is meant), or
+the path of a folder of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sinewy.attacks.checked import make_attack
+from sinewy.attacks.running import run
+from sinewy.data import DATASETS, ImageSet, as_image_set, load
+from sinewy.errors import InputError, unknown_name
+from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.probe import BLOCK
+from sinewy.seeds import derive
+from sinewy.shifts.corruption import corrupt
+
+Anomaly = Callable[[Evaluator, str, ImageSet], Iterator[Tensor]]
+"""(evaluator, model, normal images) -> blocks of images for that model, uint8 or float in units of [0, 1] pixels."""
+
+Pixels = NDArray[np.uint8]
+PATTERNS = ("noise/uniform", "noise/gaussian", "attack/NAME/EPS", "shift/KIND/SEVERITY", "oodom/DATA")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+def anomalies(
+    outliers: Sequence[str] | Mapping[str, Any], *, seed: int, preset: str = "cifar", root: str | None = None
+) -> dict[str, Anomaly]:
+    """Return the anomalies by name; `outliers` are names, or user sets by name (see `sinewy.data.as_image_set`).
+
+    Raises InputError for what is not known, before any image is read; a data set is read when first needed.
+    """
+    if isinstance(outliers, Mapping):
+        return {name: partial(_of_set, _pixels_of(name, images)) for name, images in outliers.items()}
+    return {name: _anomaly(name, seed, preset, root) for name in outliers}
+
+
+def _anomaly(name: str, seed: int, preset: str, root: str | None) -> Anomaly:
+    kind, _, rest = name.partition("/")
+    if kind == "noise" and rest in ("uniform", "gaussian"):
+        return partial(_noise, rest, seed)
+    if kind == "attack" and rest:
+        attack, _, eps = rest.partition("/")
+        make_attack(attack, {"norm": "linf", "stop_when_fooled": False}, {})
+        return partial(_attacked, attack, _number(name, eps) / 255, seed)
+    if kind == "shift" and rest:
+        shift, _, severity = rest.rpartition("/")
+        return partial(_shifted, shift, int(_number(name, severity)), preset, seed)
+    if kind == "oodom" and rest in DATASETS:
+        return partial(_of_set, partial(_loaded, rest, root), scale=255.0)
+    if name in DATASETS or ":" in name:
+        return partial(_of_set, partial(_loaded, name, root))
+    if Path(name).is_dir():
+        return partial(_of_set, partial(read_folder, Path(name)))
+    raise unknown_name("anomaly", name, [*DATASETS, *PATTERNS], "Or give the path of a folder of images.")
+
+
+def identities(outliers: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Return what tells the anomalies of one call from those of another: names, and the hashes of user sets."""
+    if isinstance(outliers, Mapping):
+        return [f"{name} {_as_set(name, images).hash}" for name, images in outliers.items()]
+    return list(outliers)
+
+
+def read_folder(folder: Path, like: ImageSet) -> Pixels:
+    """Return as many images of a folder and its subfolders as `like` has, or all, brought to its size.
+
+    They are taken evenly over the sorted paths. Raises InputError if there are none.
+    """
+    from PIL import Image
+
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}).")
+    height, width = like.images.shape[2:]
+    chosen = [files[i] for i in evenly(len(files), len(like))]
+    rows = []
+    for file in chosen:
+        with Image.open(file) as image:
+            rows.append(np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)))
+    return np.ascontiguousarray(np.stack(rows).transpose(0, 3, 1, 2))
+
+
+def evenly(have: int, wanted: int) -> list[int]:
+    """Return min(have, wanted) numbers of [0, have), evenly spread, ascending."""
+    return [int(i) for i in np.linspace(0, have - 1, min(have, wanted)).round()]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"'{name}' must end in a number, as in attack/fgsm/8 or shift/fog/3.") from None
+
+
+def _pixels_of(name: str, images: Any) -> Callable[[ImageSet], Pixels]:
+    found = _as_set(name, images)
+    return lambda like: found.images[evenly(len(found), len(like))]
+
+
+def _as_set(name: str, images: Any) -> ImageSet:
+    """Return a user's set, which may be images without labels."""
+    bare = hasattr(images, "shape") and not isinstance(images, ImageSet)
+    return as_image_set((images, np.zeros(len(images), np.int64)) if bare else images, name=name)
+
+
+def _loaded(name: str, root: str | None, like: ImageSet) -> Pixels:
+    test = load(name, root=root).test
+    return test.images[evenly(len(test), len(like))]
+
+
+def _of_set(
+    pixels: Callable[[ImageSet], Pixels], evaluator: Evaluator, model: str, data: ImageSet, *, scale: float = 1.0
+) -> Iterator[Tensor]:
+    del model
+    images, size = pixels(data), data.images.shape[2:]
+    for start in range(0, len(images), BLOCK):
+        block = torch.from_numpy(np.ascontiguousarray(images[start : start + BLOCK])).to(evaluator.device)
+        if block.shape[2:] != size:
+            resized = F.interpolate(block.float(), size, mode="bilinear", antialias=True, align_corners=False)
+            block = resized.round().clamp(0, 255).to(torch.uint8)
+        yield block if scale == 1 else block.float() / 255 * scale
+
+
+def _noise(kind: str, seed: int, evaluator: Evaluator, model: str, data: ImageSet) -> Iterator[Tensor]:
+    """Yield uniform bytes, or Gaussian values of mean 0.5 and deviation 0.25, clipped."""
+    del model
+    for start in range(0, len(data), BLOCK):
+        generator = torch.Generator().manual_seed(derive("outliers", seed, kind, start))
+        shape = (len(data.images[start : start + BLOCK]), *data.images.shape[1:])
+        if kind == "uniform":
+            drawn = torch.randint(0, 256, shape, generator=generator)
+        else:
+            drawn = ((0.5 + 0.25 * torch.randn(shape, generator=generator)).clamp(0, 1) * 255).round()
+        yield drawn.to(torch.uint8).to(evaluator.device)
+
+
+def _attacked(attack: str, eps: float, seed: int, evaluator: Evaluator, model: str, data: ImageSet) -> Iterator[Tensor]:
+    """Yield the images after all steps, fooled or not, misclassified to begin with or not."""
+    mean, std = evaluator.statistics
+    for start in range(0, len(data), BLOCK):
+        part = slice(start, start + BLOCK)
+        images = torch.from_numpy(np.ascontiguousarray(data.images[part])).to(evaluator.device).float() / 255
+        labels = torch.from_numpy(data.labels[part]).to(evaluator.device)
+        settings: dict[str, Any] = {
+            "eps": eps,
+            "seed": seed,
+            "start": start,
+            "mean": mean,
+            "std": std,
+            "device": evaluator.device,
+        }
+        [(adversarial, _)] = run(attack, evaluator.frozen(model), images, labels, stop_when_fooled=False, **settings)
+        yield adversarial
+
+
+def _shifted(
+    kind: str, severity: int, preset: str, seed: int, evaluator: Evaluator, model: str, data: ImageSet
+) -> Iterator[Tensor]:
+    del model
+    for start in range(0, len(data), BLOCK):
+        images = torch.from_numpy(np.ascontiguousarray(data.images[start : start + BLOCK])).to(evaluator.device)
+        yield corrupt(images, kind, severity, preset=preset, seed=seed, start=start)

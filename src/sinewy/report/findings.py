@@ -1,0 +1,179 @@
+"""What probes beside the corruptions found: a table for a terminal, and a figure for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich.markup import escape
+from rich.table import Table
+
+from sinewy.analysis import Estimate
+from sinewy.report.escaping import figure_text
+from sinewy.report.figure import PANEL, Figure, dress
+from sinewy.report.style import Style
+from sinewy.report.tables import MARKS
+
+Row = Mapping[str, Any]
+
+TITLES = {
+    "attack": "Accuracy under attack",
+    "weight-noise": "Noise on the weights",
+    "ood": "Detection of anomalies",
+    "calibration": "Calibration",
+    "classes": "Single classes",
+    "lipschitz": "Lipschitz bounds",
+}
+IN_SHORT = {
+    "weight-noise": ("accuracy", "loss rise"),
+    "ood": ("AUROC",),
+    "classes": ("lowest recall", "share of exemplars", "relative change of recall"),
+}
+"""What the terminal and the figure show of a probe that found much; the data have all."""
+
+ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+LINE = 22
+"""Height of one line of a figure with names on its axis, in pixels."""
+
+HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
+
+
+def findings_table(probe: str, rows: Sequence[Row]) -> Table:
+    """Return one line per condition and measure, one column per method; marks compare with the reference."""
+    shown = _in_short(probe, rows)
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    title = f"\n{TITLES.get(probe, probe)}"
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    for heading in ("condition", "measure"):
+        table.add_column(heading, no_wrap=True)
+    for method in methods:
+        table.add_column(escape(method), justify="right")
+    cells = {(row["condition"], row["measure"], row["method"]): row for row in shown}
+    for condition, measure in dict.fromkeys((row["condition"], row["measure"]) for row in shown):
+        own = [cells.get((condition, measure, method)) for method in methods]
+        better = next(row["better"] for row in own if row)
+        table.add_row(escape(condition), measure + ARROWS[better], *(_cell(row) for row in own))
+    return table
+
+
+def findings_figure(probe: str, rows: Sequence[Row], styles: Mapping[str, Style]) -> Figure:
+    """Return what a probe found as one panel per measure; numbers with an axis of their own are joined."""
+    shown = _in_short(probe, rows)
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in shown:
+        groups.setdefault((row["measure"], row["series"]), []).append(row)
+    heights = [_height(rows) for rows in groups.values()]
+    plot = make_subplots(
+        rows=len(groups),
+        cols=1,
+        row_heights=heights,
+        vertical_spacing=min(0.12, 60 / max(sum(heights), 1)) if len(groups) > 1 else 0,
+        subplot_titles=[_title(measure, series, part) for (measure, series), part in groups.items()],
+    )
+    dress(plot, height=round(sum(heights) * 1.1) + 90 + 60 * (len(groups) - 1))
+    plot.update_annotations(font={"size": 13})
+    for number, ((_, series), part) in enumerate(groups.items(), start=1):
+        draw = _curves if series else _names
+        draw(plot, number, part, styles)
+    return Figure(
+        probe,
+        TITLES.get(probe, probe),
+        "↑ higher is better, ↓ lower is better. Bars are 95 % intervals; a number without one is computed from the "
+        "weights, or has no interval here. Marks on differences, and all other measures, are in the data.",
+        plot,
+        [_flat(row) for row in rows],
+        dict(styles),
+    )
+
+
+def _in_short(probe: str, rows: Sequence[Row]) -> list[Row]:
+    wanted = IN_SHORT.get(probe)
+    return [row for row in rows if wanted is None or row["measure"] in wanted]
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    difference = Estimate.from_dict(row["difference"]) if row["difference"] else None
+    mark = MARKS[_verdict(difference, row["better"])][0] if difference and row["better"] else ""
+    return f"{escape(_written(Estimate.from_dict(row['estimate'])))} {mark}".strip()
+
+
+def _verdict(difference: Estimate, better: str) -> str:
+    if not difference.distinguishable:
+        return "unclear"
+    return "better" if (difference.low > 0) == (better == "higher") else "worse"
+
+
+def _written(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f}" if estimate.low == estimate.high else format(estimate, "z.3f")
+
+
+def _title(measure: str, series: str, rows: Sequence[Row]) -> str:
+    return figure_text(f"{measure}{ARROWS[rows[0]['better']]}{', ' + series if series else ''}", 60)
+
+
+def _height(rows: Sequence[Row]) -> int:
+    return PANEL if rows[0]["series"] else LINE * len({row["condition"] for row in rows}) + 40
+
+
+def _curves(plot: go.Figure, number: int, rows: Sequence[Row], styles: Mapping[str, Style]) -> None:
+    for method, style in styles.items():
+        own = sorted((row for row in rows if row["method"] == method), key=lambda row: float(row["x"]))
+        _trace(plot, number, own, style, [row["x"] for row in own], mode="lines+markers")
+
+
+def _names(plot: go.Figure, number: int, rows: Sequence[Row], styles: Mapping[str, Style]) -> None:
+    for method, style in styles.items():
+        own = [row for row in rows if row["method"] == method]
+        _trace(plot, number, own, style, [figure_text(row["condition"], 44) for row in own], mode="markers", flip=True)
+    plot.update_yaxes(automargin=True, autorange="reversed", type="category", row=number, col=1)
+
+
+def _trace(
+    plot: go.Figure,
+    number: int,
+    rows: Sequence[Row],
+    style: Style,
+    places: Sequence[Any],
+    *,
+    mode: str,
+    flip: bool = False,
+) -> None:
+    estimates = [Estimate.from_dict(row["estimate"]) for row in rows]
+    values = [estimate.value for estimate in estimates]
+    bars = {
+        "type": "data",
+        "symmetric": False,
+        "array": [e.high - e.value for e in estimates],
+        "arrayminus": [e.value - e.low for e in estimates],
+        "thickness": 1.2,
+        "width": 3,
+    }
+    hovers = [
+        [figure_text(row["method"]), figure_text(row["condition"]), f"{row['measure']} {_written(estimate)}"]
+        for row, estimate in zip(rows, estimates, strict=True)
+    ]
+    axes = {"x": values, "y": list(places), "error_x": bars} if flip else {"x": places, "y": values, "error_y": bars}
+    plot.add_scatter(
+        **axes,
+        mode=mode,
+        line=style.line,
+        marker=style.marker,
+        meta=style.group,
+        customdata=hovers,
+        hovertemplate=HOVER,
+        row=number,
+        col=1,
+    )
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    for name in ("estimate", "difference"):
+        fields = row[name] or {}
+        numbers |= {name: fields.get("value"), f"{name}_low": fields.get("low"), f"{name}_high": fields.get("high")}
+    kept = {name: row[name] for name in ("method", "condition", "measure", "better", "x")}
+    return {**kept, **numbers, "n": row["estimate"]["n"], "draws": row["estimate"]["seeds"]}
