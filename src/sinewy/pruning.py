@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sinewy.criteria import CRITERIA
-from sinewy.criteria.batches import scoring_batches
+from sinewy.criteria.batches import batches_for, scoring_batches
 from sinewy.criteria.choosing import choose
 from sinewy.criteria.criterion import Batch, Criterion, Loss
 from sinewy.errors import InputError, unknown_name
@@ -70,7 +70,16 @@ def prune(
     criterion = make_criterion(name, **options)
     parameters = prunable(model, include=include, exclude=exclude)
     device = next(iter(parameters.values())).device
-    examples = _examples(criterion, name, data, batches, batch_size, example_input, seed, device)
+    examples = batches_for(
+        criterion,
+        name,
+        data,
+        number=batches,
+        size=batch_size,
+        example_input=example_input,
+        seed=seed,
+        device=device,
+    )
     shape = _example(data, example_input, examples, device) if count == "real" else None
     masks = choose(unwrap(model), criterion, parameters, sparsity, batches=examples, example=shape, **common)
     masks.apply_(model)
@@ -97,31 +106,6 @@ def _scores_weights(name: str) -> bool:
         return name in CRITERIA
     kind = resolve("criterion", name, CRITERIA | STRUCTURED)
     return isinstance(kind, type) and issubclass(kind, Criterion)
-
-
-def _examples(
-    criterion: Criterion,
-    name: str,
-    data: Any,
-    number: int | None,
-    size: int | None,
-    example_input: Any,
-    seed: int,
-    device: torch.device,
-) -> list[Batch]:
-    """Return the batches that the criterion needs."""
-    if criterion.needs == "nothing":
-        return []
-    if data is None and criterion.needs == "inputs" and example_input is not None:
-        return [(example_input.to(device), None)]
-    if data is None:
-        what = "data=(inputs, labels)" if criterion.needs == "labels" else "data=inputs"
-        raise InputError(f"'{name}' looks at training data; pass {what}, or a loader of training batches.")
-    number = criterion.batches if number is None else number
-    found = scoring_batches(data, number=number, size=size, seed=seed, device=device)
-    if criterion.needs == "labels" and any(labels is None for _, labels in found):
-        raise InputError(f"'{name}' needs labels as well; pass data=(inputs, labels).")
-    return found
 
 
 def _example(data: Any, example_input: Any, examples: Sequence[Batch], device: torch.device) -> Any:

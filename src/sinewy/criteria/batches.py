@@ -6,14 +6,14 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sinewy.criteria.criterion import Batch
+from sinewy.criteria.criterion import Batch, Need
 from sinewy.data.batches import normalise
 from sinewy.data.images import ImageSet, Splits
 from sinewy.errors import InputError
@@ -65,6 +65,42 @@ def scoring_batches(
     if not batches:
         raise InputError("the training data has no batch; is the loader empty, or its iterator used up?")
     return batches
+
+
+class Scorer(Protocol):
+    """What a criterion says of the data it reads."""
+
+    needs: ClassVar[Need]
+    batches: ClassVar[int]
+
+
+def batches_for(
+    criterion: Scorer,
+    name: str,
+    data: Any,
+    *,
+    number: int | None,
+    size: int | None,
+    example_input: Any,
+    seed: int,
+    device: torch.device,
+) -> list[Batch]:
+    """Return the batches that the criterion called `name` needs, `number` of them or its own number; none if none.
+
+    Where inputs are enough, `example_input` will do without `data`. Raises InputError for data that it lacks.
+    """
+    if criterion.needs == "nothing":
+        return []
+    if data is None and criterion.needs == "inputs" and example_input is not None:
+        return [(_moved(example_input, device), None)]
+    if data is None:
+        what = "data=(inputs, labels)" if criterion.needs == "labels" else "data=inputs"
+        raise InputError(f"'{name}' looks at training data; pass {what}, or a loader of training batches.")
+    number = criterion.batches if number is None else number
+    found = scoring_batches(data, number=number, size=size, seed=seed, device=device)
+    if criterion.needs == "labels" and any(labels is None for _, labels in found):
+        raise InputError(f"'{name}' needs labels as well; pass data=(inputs, labels).")
+    return found
 
 
 def _of_images(

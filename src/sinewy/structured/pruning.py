@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sinewy.allocation import check_sparsity, stay_dense
-from sinewy.criteria.batches import scoring_batches
+from sinewy.criteria.batches import batches_for, scoring_batches
 from sinewy.criteria.criterion import Batch, Loss
 from sinewy.criteria.subject import private
 from sinewy.errors import InputError, unknown_name
@@ -70,7 +70,16 @@ def prune_channels(
     plain = unwrap(model)
     parameters = prunable(plain, include=include, exclude=exclude)
     device = next(iter(parameters.values())).device
-    found = _batches(criterion, name, data, batches, batch_size, example_input, seed, device)
+    found = batches_for(
+        criterion,
+        name,
+        data,
+        number=batches,
+        size=batch_size,
+        example_input=example_input,
+        seed=seed,
+        device=device,
+    )
     example = _example(found, data, example_input, seed, device)
     groups = removable_groups(plain, example, parameters, dense)
     flops = _flops(plain, example) if of == "flops" else {}
@@ -124,29 +133,6 @@ def _flops(model: nn.Module, example: Any) -> dict[str, float]:
 
 def _matrices(group: ChannelGroup, shapes: Mapping[str, Sequence[int]]) -> set[str]:
     return {part.name for part in group.slices if part.role != "norm" and len(shapes.get(part.name, ())) > 1}
-
-
-def _batches(
-    criterion: ChannelCriterion,
-    name: str,
-    data: Any,
-    number: int | None,
-    size: int | None,
-    example_input: Any,
-    seed: int,
-    device: torch.device,
-) -> list[Batch]:
-    if criterion.needs == "nothing":
-        return []
-    if data is None and criterion.needs == "inputs" and example_input is not None:
-        return [(_on(device, example_input), None)]
-    if data is None:
-        what = "data=(inputs, labels)" if criterion.needs == "labels" else "data=inputs"
-        raise InputError(f"'{name}' looks at training data; pass {what}, or a loader of training batches.")
-    found = scoring_batches(data, number=number or criterion.batches, size=size, seed=seed, device=device)
-    if criterion.needs == "labels" and any(labels is None for _, labels in found):
-        raise InputError(f"'{name}' needs labels as well; pass data=(inputs, labels).")
-    return found
 
 
 def _example(batches: Sequence[Batch], data: Any, example_input: Any, seed: int, device: torch.device) -> Any:
