@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sinewy import analysis, attacks, data, models, shifts
+    from sinewy import analysis, attacks, data, models, sets, shifts
     from sinewy.allocation import allocate
     from sinewy.errors import CorruptFileError, InputError, MissingExtraError
     from sinewy.layers import prunable
@@ -90,7 +90,7 @@ _HOMES = {
     "read_model": "sinewy.modelfile",
     "save_model": "sinewy.modelfile",
 }
-_ROOMS = ("analysis", "attacks", "data", "models", "shifts")
+_ROOMS = ("analysis", "attacks", "data", "models", "sets", "shifts")
 
 __all__ = [
     "ACDC",
@@ -146,6 +146,7 @@ __all__ = [
     "prune",
     "read_model",
     "save_model",
+    "sets",
     "shifts",
 ]
 
