@@ -114,6 +114,8 @@ def test_bad_input(data):
         objective("noise", data, sigma=1)
     with pytest.raises(sw.InputError, match="deviation must be above 0; got 0"):
         objective("noise", data, deviation=0)
+    with pytest.raises(sw.InputError, match=r"objective 'outliers' needs outliers: \{name: outliers"):
+        make_objective("outliers", data.train, label_smoothing=0, seed=0)
     with pytest.raises(sw.InputError, match="bring them to the same size"):
         objective("outliers", data, outliers=torch.zeros(3, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(sw.InputError, match="is not a sinewy"):

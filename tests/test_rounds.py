@@ -129,6 +129,8 @@ class TestIMP:
         model = small_model()
         with pytest.raises(sw.InputError, match="trains in rounds"):
             sw.IMP(0.5).attach(model, sgd(model))
+        with pytest.raises(sw.InputError, match="rewind='5ep' is step 40, but the schedule ends at step 16"):
+            sw.IMP(0.5, rewind="5ep").total_steps(Length(16, 8))
         with pytest.raises(sw.InputError, match="9 steps are too few for 5 rounds that go back to step 5"):
             sw.IMP(0.5, rewind=5).attach(model, sgd(model), steps=9)
 
@@ -229,9 +231,42 @@ class TestOneShot:
             sw.SNIP(0.5).attach(model, sgd(model))
 
     def test_one_run_halves_the_distance_to_the_target(self):
-        sparse, seen = sw.OneRunIMP(0.9, every=2, stages=4), []
-        run(sparse, 10, lambda step: seen.append(sparse.sparsity))
-        assert seen[1::2] == pytest.approx([0.5, 0.7, 0.8, 0.9, 0.9], abs=1e-3)
+        sparse, seen = sw.OneRunIMP(0.98, every=2), []
+        run(sparse, 16, lambda step: seen.append(sparse.sparsity))
+        assert seen[1::2] == pytest.approx([0.5, 0.74, 0.86, 0.92, 0.95, 0.965, 0.98, 0.98], abs=1e-3)
+
+    @pytest.mark.parametrize(
+        ("make", "sentence"),
+        [
+            (lambda: sw.OneShot(0.5, criterion="snipp", at="end"), "unknown criterion 'snipp'. Did you mean 'snip'"),
+            (lambda: sw.SNIPAfter(0.5, scoring={"x": 1}), "option of snip 'x'|snip has no options"),
+            (lambda: sw.PruneRetrain(0.5, criterion="ft", allocation="erk"), "by allocation 'global' or 'uniform'"),
+            (lambda: sw.PruneRetrain(0.5, criterion="ft", scoring={"norms": 1}), "unknown option of ft 'norms'"),
+        ],
+    )
+    def test_what_could_never_work_is_refused_at_once(self, make, sentence):
+        with pytest.raises(sw.InputError, match=sentence):
+            make()
+
+    def test_data_that_are_asked_for_at_the_end_must_be_there_at_the_start(self):
+        model = small_model()
+        with pytest.raises(sw.InputError, match="'snip' looks at training data; attach with data="):
+            sw.SNIPAfter(0.5).attach(model, sgd(model), steps=3)
+
+    def test_local_is_uniform(self):
+        for make in (sw.MagnitudeAfter, sw.IMP, sw.EdgePopup):
+            model = small_model()
+            sparse = make(0.5, allocation="local").attach(model, sgd(model), steps=24)
+            assert sparse.allocation == "uniform"
+
+    def test_frozen_weights_are_pruned_and_stay_as_they_are(self):
+        model = small_model()
+        model[0].weight.requires_grad_(False)
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        before = model[0].weight.clone()
+        sparse = sw.SNIP(0.5).attach(model, optimizer, data=batch(7))
+        train(model, optimizer, range(3))
+        assert torch.equal(model[0].weight, before * sparse.masks["0.weight"])
 
 
 class TestEarlyCroP:
@@ -362,6 +397,13 @@ class TestEdgePopup:
         for name, mask in sparse.masks.items():
             assert torch.equal(model.get_parameter(name), seen[name] * mask)
         assert sparse.sparsity == pytest.approx(0.5, abs=1e-3)
+
+    def test_an_average_holds_the_frozen_weights(self, data):
+        model = network()
+        before = copy.deepcopy(model.state_dict())
+        trained = sw.fit(model, data, sw.EdgePopup(0.5, init="given"), ema=0.9, **FIT)
+        for name, mask in trained.masks.items():
+            assert torch.equal(trained.model.get_parameter(name), before[name] * mask)
 
     def test_bad_input(self):
         with pytest.raises(sw.InputError, match="unknown init 'signed'"):

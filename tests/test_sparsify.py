@@ -71,12 +71,12 @@ OPTIONS = {
     "static": {},
     "acdc": {"warmup": 3, "phase": 3},
     "fixed-capacity": {"sparsity": 0.0, "capacity": 466},
-    **dict.fromkeys(("one-shot", "snip", "grasp", "cropit"), {}),
+    **{key: {} for key in ("one-shot", "snip", "grasp", "cropit")},
     "synflow": {"scoring": {"steps": 5}},
-    **dict.fromkeys(("snip-after", "magnitude-after"), {"at": 12}),
+    **{key: {"at": 12} for key in ("snip-after", "magnitude-after")},
     "imp": {"fraction": 0.5, "rewind": 2},
     "prune-retrain": {"levels": [0.5, 0.8]},
-    **dict.fromkeys(("edge-popup", "edge-popup-after"), {}),
+    **{key: {} for key in ("edge-popup", "edge-popup-after")},
 }
 """What makes a method fit into 24 steps; every other one moves its masks each four steps."""
 STILL = ("dense", "static", "fixed-capacity", "one-shot", "snip", "grasp", "cropit", "synflow")

@@ -119,7 +119,8 @@ def test_stop_and_go_on_is_bit_equal(data, tmp_path, extra, stop_after):
     ]
 
 
-def test_kill_9_at_any_moment_then_the_same_command(tmp_path):
+@pytest.mark.parametrize("method", ["RigL(0.7, every=5)", "IMP(0.7, fraction=0.5, rewind=3)"])
+def test_kill_9_at_any_moment_then_the_same_command(tmp_path, method):
     """A process that checkpoints at every step is killed several times; the final weights are those of a quiet run."""
     script = tmp_path / "train.py"
     script.write_text(
@@ -132,7 +133,7 @@ def test_kill_9_at_any_moment_then_the_same_command(tmp_path):
             from test_train import OPTIONS, network, stripes
             from sinewy.data import Splits
             data = Splits(stripes(128, "train", 0), stripes(32, "validation", 1), stripes(40, "test", 2))
-            run = sw.fit(network(), data, sw.RigL(0.7, every=5), folder=sys.argv[1], checkpoint_seconds=0, **OPTIONS)
+            run = sw.fit(network(), data, sw.{method}, folder=sys.argv[1], checkpoint_seconds=0, **OPTIONS)
             sw.save_model(sys.argv[2], run.model, run.masks)
             """
         )

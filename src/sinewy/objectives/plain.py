@@ -52,9 +52,14 @@ def make_objective(name: str, data: ImageSet, *, label_smoothing: float, seed: i
     kind = resolve("objective", name, OBJECTIVES)
     if not (isinstance(kind, type) and issubclass(kind, Objective)):
         raise InputError(f"'{name}' is not a sinewy.objectives.plain.Objective class.")
-    known = {p for p in inspect.signature(kind).parameters if p not in ("data", "label_smoothing", "seed")}
+    parameters = inspect.signature(kind).parameters.values()
+    own = {p.name: p for p in parameters if p.name not in ("data", "label_smoothing", "seed")}
     for option in options:
-        if option not in known:
-            raise unknown_name(f"option of {name}", option, sorted(known))
+        if option not in own:
+            raise unknown_name(f"option of {name}", option, sorted(own))
+    for option, parameter in own.items():
+        required = parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
+        if required and option not in options:
+            raise InputError(f"objective '{name}' needs {option}: {{name: {name}, {option}: ...}}.")
     made: Objective = kind(data, label_smoothing=label_smoothing, seed=seed, **options)
     return made

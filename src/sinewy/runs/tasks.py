@@ -18,6 +18,7 @@ from sinewy.files import write_json
 from sinewy.modelfile import save_model
 from sinewy.models import build
 from sinewy.models.opened import open_model
+from sinewy.objectives.plain import make_objective
 from sinewy.outcomes import save_outcomes
 from sinewy.probes.corruption import CorruptionProbe
 from sinewy.probes.evaluate import Evaluator
@@ -26,6 +27,7 @@ from sinewy.recipe import AuditSpec, CellSpec, DataSpec, Recipe, parse
 from sinewy.runs.store import Store, locked, protocol_id, training_document
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.make import make_sparsifier
+from sinewy.sparsify.timing import Length
 from sinewy.train import Interrupted, fit
 
 Event = dict[str, Any]
@@ -108,13 +110,17 @@ class Tasks:
         per_epoch = count(splits.train, cell.train.batch)
         some = splits.train.first(256)
         sparsifier = _sparsifier(cell)
-        sparsifier.attach(model, optimizer, cell.train.epochs * per_epoch, epoch_steps=per_epoch, data=some).detach()
+        steps = sparsifier.total_steps(Length(cell.train.epochs * per_epoch, per_epoch))
+        sparsifier.attach(model, optimizer, steps, epoch_steps=per_epoch, data=some).detach()
+        goal = cell.train.objective
+        make_objective(goal.name, some, label_smoothing=0.0, seed=cell.seed, **goal.options)
         if len(splits.test) == 0:
             raise InputError(f"data set '{cell.data.name}' has no test part to audit on.")
 
     def _train(self, ledger: Store, cell: str, spec: CellSpec) -> Event:
         splits = self._splits(spec.data)
         folder = ledger.cell_folder(cell)
+        about = {"cell": spec.model_dump(mode="json"), **_about(splits)}
         trained = fit(
             _build(spec, splits),
             splits,
@@ -122,11 +128,11 @@ class Tasks:
             seed=spec.seed,
             device=self._device,
             folder=folder,
+            about=about,
             on_event=lambda event: self._emit({**event, "cell": cell}),
             should_stop=self._should_stop,
             **spec.train.model_dump(),
         )
-        about = {"cell": spec.model_dump(mode="json"), **_about(splits)}
         save_model(folder / "model.safetensors", trained.model, trained.masks, about)
         write_json(folder / "environment.json", environment() | {"device": self._device})
         ledger.write_training(cell, training_document(trained.history, trained.cost, trained.masks.layers))

@@ -46,7 +46,7 @@ class Sparsifier:
         if weights not in ("swi", None):
             raise InputError(f"weights must be 'swi' (sparse weight initialisation) or None; got {weights!r}.")
         self.target = float(sparsity)
-        self.allocation = allocation
+        self.allocation = "uniform" if allocation == "local" else allocation  # as `sinewy.prune` calls it
         self.include, self.exclude, self.dense = include, exclude, dense
         self.weights, self.seed = weights, seed
         self.step = 0
@@ -366,8 +366,9 @@ def _groups(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optim
     if isinstance(optimizer, torch.optim.LBFGS):
         raise InputError("LBFGS mixes all weights in one history and cannot keep masks; use a per-weight optimizer.")
     by_id = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    by_id |= {id(p): {} for p in parameters.values() if not p.requires_grad and id(p) not in by_id}  # frozen: no state
     lost = [name for name, parameter in parameters.items() if id(parameter) not in by_id]
-    if len(lost) == len(parameters):
+    if all(name in lost or not parameter.requires_grad for name, parameter in parameters.items()):
         raise InputError(
             "the optimizer holds none of the model's prunable weights; was it built for another copy of the model?"
         )

@@ -19,8 +19,9 @@ class OneRunIMP(ScoringSparsifier):
     """Prune the smallest magnitudes every so often during one run, at halving distances to the target.
 
     The IMP of the code of Rachwan et al. 2022, which Ayle et al. 2022 ran: not trained to completion between prunings.
-    Every `every`, up to `stages` times, the sparsity becomes S - (S - s) / 2^i, s being `first` (0.5, or half of S
-    where S is not above 0.5), and S at last. With `restore` all weights go back to their initial values each time.
+    Every `every`, `stages` times, the sparsity becomes S - (S - s) / 2^i for i = 0, 1, ..., s being `first` (0.5, or
+    half of S where S is not above 0.5), and S at last. With `restore` all weights go back to their initial values each
+    time.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class OneRunIMP(ScoringSparsifier):
         sparsity: float = 0.0,
         *,
         every: Moment = 0.1,
-        stages: int = 6,
+        stages: int = 7,
         first: float = 0.5,
         restore: bool = False,
         **options: Any,

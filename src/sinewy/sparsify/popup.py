@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sinewy.allocation import allocate_among, counts
 from sinewy.errors import InputError, unknown_name
+from sinewy.layers import unwrap
 from sinewy.masks import Masks
 from sinewy.select import count, joint_masks, largest_mask
 from sinewy.sparsify import optimizer_state
@@ -32,7 +33,8 @@ class EdgePopup(Sparsifier):
     model has. With `scale_fan` their deviation counts only the fan-in that is kept. `scores` is how the scores begin:
     "kaiming-uniform" (a = sqrt 5; the paper) or "kaiming-normal" (Ayle et al. 2022, Algorithm 1). Everything that is
     not prunable stays as it is unless `train_rest`; `allocation` "uniform" chooses within each tensor, "global" among
-    all. An optimizer's weight decay decays the scores.
+    all. An optimizer's weight decay decays the scores; gradient clipping still sees the weights' gradients. An average
+    over training takes the frozen weights that are in use at its end (`apply_`).
     """
 
     replace_step = False
@@ -70,6 +72,14 @@ class EdgePopup(Sparsifier):
         if self._choosing_at(0):
             self._begin()
         return self
+
+    @torch.no_grad()
+    def apply_(self, module: nn.Module) -> None:
+        """Give another copy of the model the weights in use, frozen as they are: an average of them is none of them."""
+        super().apply_(module)
+        copies = dict(unwrap(module).named_parameters())
+        for name, layer in self._layers.items():
+            copies[name].copy_(layer.weight)
 
     @property
     def trained(self) -> Masks:

@@ -59,8 +59,10 @@ class Iterative(ScoringSparsifier):
 
     def total_steps(self, training: Length) -> int:
         """Return the steps of all rounds: a whole schedule, then what follows `rewind`, over and over."""
-        whole = super().total_steps(training)
-        return whole + (self.rounds - 1) * (whole - self._rewound(training))
+        whole, restart = super().total_steps(training), self._rewound(training)
+        if restart >= whole:
+            raise InputError(f"rewind={self.rewind!r} is step {restart}, but the schedule ends at step {whole}.")
+        return whole + (self.rounds - 1) * (whole - restart)
 
     def prepare(self) -> None:
         """Find the schedule's length from the total: each round after the first lacks what comes before `rewind`."""

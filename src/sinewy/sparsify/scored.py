@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from sinewy.pruning import prune
+from sinewy.criteria import CRITERIA
+from sinewy.criteria.criterion import Need
+from sinewy.errors import InputError
+from sinewy.families import resolve
+from sinewy.pruning import make_criterion, prune
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.closed_form import mean_forward
+from sinewy.sparsify.ranks import of_first_rank
+from sinewy.structured import STRUCTURED
+from sinewy.structured.pruning import make_channel_criterion
+
+_OF_CHANNELS = ("of", "min_channels")
+"""What `scoring` may hold for structured criteria besides the criterion's own options."""
 
 
 class ScoringSparsifier(Sparsifier):
@@ -40,9 +50,20 @@ class ScoringSparsifier(Sparsifier):
         super().__init__(sparsity, allocation=allocation, **options)
         self.criterion, self.batches, self.batch_size = criterion, batches, batch_size
         self.train_mode, self.scoring = train_mode, dict(scoring or {})
+        self._needs = _needs(criterion, self.scoring, self.allocation)
+
+    def attach(self, *args: Any, **options: Any) -> Self:
+        """Attach as every sparsifier does; data that the criterion will ask for must be here now, not when it asks."""
+        if options.get("data") is None and self._needs != "nothing":
+            what = "data=(inputs, labels)" if self._needs == "labels" else "data=inputs"
+            raise InputError(f"'{self.criterion}' looks at training data; attach with {what}, or a loader of batches.")
+        return super().attach(*args, **options)
 
     def masks_at(self, sparsity: float) -> dict[str, Tensor]:
-        """Return the masks that the criterion gives the model as it is now; weights that are 0 already go first."""
+        """Return the masks that the criterion gives the model as it is now; weights that are 0 already go first.
+
+        In a distributed run they are those of rank 0, whose data are scored.
+        """
         masks = prune(
             copy.deepcopy(self._plain_model),
             self.criterion,
@@ -58,7 +79,7 @@ class ScoringSparsifier(Sparsifier):
             seed=self.seed,
             **self.scoring,
         )
-        return {name: masks[name] for name in self.pick(self._plain_model)}
+        return of_first_rank({name: masks[name] for name in self.pick(self._plain_model)})
 
     def initial_masks(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Mapping[str, Tensor]:
         """Return full masks: training begins dense."""
@@ -68,3 +89,17 @@ class ScoringSparsifier(Sparsifier):
     def training_flops(self, sparse: float, dense: float) -> float:
         """Return 3 f at the mean density over training, FLOPs taken as linear in density."""
         return 3 * mean_forward(self, sparse, dense)
+
+
+def _needs(name: str, scoring: Mapping[str, Any], allocation: str) -> Need:
+    """Return what of the data the criterion looks at; raises InputError now for what it could never do later."""
+    if ":" in name:
+        needs: Need = getattr(resolve("criterion", name, CRITERIA), "needs", "nothing")
+        return needs
+    if name not in STRUCTURED:
+        return make_criterion(name, **scoring).needs
+    if allocation not in ("global", "uniform"):
+        raise InputError(f"'{name}' shares channels by allocation 'global' or 'uniform'; got '{allocation}'.")
+    options = {option: value for option, value in scoring.items() if option not in _OF_CHANNELS}
+    own = make_channel_criterion(name, **options).needs
+    return "inputs" if own == "nothing" else own  # by which the network is traced

@@ -304,7 +304,7 @@ class _Trainer:
         """Return everything the rest of training depends on."""
         return {
             "options": self.options.model_dump(mode="json"),
-            "data": self.data.train.hash,
+            "data": _identity(self.data.train),
             "seed": self.seed,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -323,7 +323,7 @@ class _Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`; raises InputError if it is of other options, data or seed."""
-        own = {"options": self.options.model_dump(mode="json"), "data": self.data.train.hash, "seed": self.seed}
+        own = {"options": self.options.model_dump(mode="json"), "data": _identity(self.data.train), "seed": self.seed}
         for name, value in own.items():
             if state[name] != value:
                 raise InputError(
@@ -342,6 +342,11 @@ class _Trainer:
         self.before_pruning = state["before_pruning"]
         self.history = [Epoch.from_dict(row) for row in state["history"]]
         restore_random_state(state["random"])
+
+
+def _identity(data: ImageSet) -> list[Any]:
+    """Return what the images and their normalisation are recognised by."""
+    return [data.hash, *data.mean, *data.std]
 
 
 def _moving_average(model: nn.Module, decay: float | None) -> torch.optim.swa_utils.AveragedModel | None:
