@@ -397,9 +397,7 @@ class TestHebbian:
 
     def test_correlation_needs_inputs_and_linear_layers(self):
         model = self.mlp()
-        with pytest.raises(
-            sw.InputError, match=r"needs the training inputs: attach\(model, optimizer, data=images\)"
-        ):
+        with pytest.raises(sw.InputError, match=r"needs the training inputs: attach\(model, optimizer, data=images\)"):
             sw.CHTs(0.5, every=1, topology="correlated").attach(model, frozen(model), steps=5)
         conv = stack(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
         with pytest.raises(sw.InputError, match="is for linear layers, and 0.weight has shape"):
