@@ -264,7 +264,7 @@ def test_cifar_damaged_file_is_named_and_left_alone(tmp_path, monkeypatch):
 
 def idx_bytes(array):
     header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return gzip.compress(header + array.tobytes())
+    return gzip.compress(header + array.tobytes(), mtime=0)
 
 
 def test_idx_by_hand():
@@ -279,12 +279,12 @@ def test_idx_by_hand():
         b"",
         b"not gzip",
         idx_bytes(np.zeros((2, 3, 4), np.uint8))[:-5],
-        gzip.compress(b""),
-        gzip.compress(b"\x00\x00\x08"),
-        gzip.compress(b"\x00\x00\x0d\x01" + bytes(8)),
-        gzip.compress(b"\x00\x00\x08\x03" + bytes(6)),
-        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcd"),
-        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x03abcd"),
+        gzip.compress(b"", mtime=0),
+        gzip.compress(b"\x00\x00\x08", mtime=0),
+        gzip.compress(b"\x00\x00\x0d\x01" + bytes(8), mtime=0),
+        gzip.compress(b"\x00\x00\x08\x03" + bytes(6), mtime=0),
+        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcd", mtime=0),
+        gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x03abcd", mtime=0),
     ],
 )
 def test_idx_refuses_what_is_not_whole(content):

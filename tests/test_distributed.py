@@ -122,6 +122,14 @@ def misled(rank: int, name: str, *, seed: int = 0, weights: int = 0, masks: bool
     return "nothing"
 
 
+def scored(rank: int, *, wrapped: bool) -> str:
+    """Prune by SNIP on every second example, as a distributed sampler deals them out; return the masks' hash."""
+    model, (images, labels) = exact_model(), batch(100)
+    parts = DistributedDataParallel(model) if wrapped else model
+    sparse = sw.SNIP(0.5).attach(parts, momentum(model), data=(images[rank::RANKS].double(), labels[rank::RANKS]))
+    return sparse.masks.hash
+
+
 MISTAKES = {
     "another seed, static": (partial(misled, name="static", seed=1), 0),
     "another seed, rigl": (partial(misled, name="rigl", seed=1), 0),
@@ -139,7 +147,7 @@ def rank_main(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=RANKS, timeout=timedelta(seconds=60))
     said = {name: mistake(rank) for name, (mistake, _) in MISTAKES.items()}
     runs = {(label, way): shared_or_told(rank, *VARIANTS[label], way) for label, way in RUNS}
-    torch.save((said, runs), Path(folder) / f"rank{rank}.pt")
+    torch.save((said, runs, scored(rank, wrapped=True)), Path(folder) / f"rank{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -169,7 +177,7 @@ def single():
 
 @pytest.mark.parametrize(("label", "way"), RUNS)
 def test_two_ranks_train_as_one_process(ranks, single, label, way):
-    first, second = (runs[label, way] for _, runs in ranks)
+    first, second = (runs[label, way] for _, runs, _ in ranks)
     assert isinstance(first, dict), first
     for kind in ("masks", "weights"):
         for name, value in first[kind].items():
@@ -184,8 +192,14 @@ def test_two_ranks_train_as_one_process(ranks, single, label, way):
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_both_ranks_say_what_differs(ranks, mistake):
     step = MISTAKES[mistake][1]
-    heard = [said[mistake] for said, _ in ranks]
+    heard = [said[mistake] for said, _, _ in ranks]
     assert heard[0] == heard[1]
     assert heard[0].startswith(f"step {step}: the ranks hold different masks for '0.weight' at step {step};")
     assert "start them from the same weights and seed" in heard[0]
     assert "let it average the gradients" in heard[0]
+
+
+def test_each_rank_may_hold_its_own_share_of_the_data(ranks):
+    """The first rank's share is what is scored, and its masks are everyone's."""
+    first, second = (masks for _, _, masks in ranks)
+    assert first == second == scored(0, wrapped=False) != scored(1, wrapped=False)
