@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sinewy as sw
-from sinewy.allocation import counts
+from sinewy.allocation import check_sparsity, counts
 
 
 class Shapes(nn.Module):
@@ -103,6 +104,21 @@ def test_an_unreachable_sparsity_says_the_largest_feasible():
 def test_sparsity_outside_its_range(sparsity):
     with pytest.raises(sw.InputError, match=r"in \[0, 1\)"):
         allocate(Shapes(a=(2, 2)), sparsity)
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = allocate(Shapes(a=(2, 4), b=(3, 6)), np.float32(0.5), "uniform")
+    assert found == {"a": 0.5, "b": 0.5}
+    assert all(type(value) is float for value in found.values())
+    assert check_sparsity(np.float64(0.25)) == 0.25
+    with pytest.raises(sw.InputError, match=r"in \[0, 1\)"):
+        check_sparsity(np.float32(1))
+
+
+@pytest.mark.parametrize(("inputs", "sparsity"), [(1, 0.5), (3, 5 / 6)])
+def test_half_a_weight_less_than_one_per_tensor_is_refused(inputs, sparsity):
+    with pytest.raises(sw.InputError, match="each tensor keeps at least one weight"):
+        sw.prune(nn.Linear(inputs, 1), "magnitude", sparsity=sparsity)
 
 
 def test_unknown_allocation():

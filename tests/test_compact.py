@@ -413,6 +413,14 @@ def test_a_wrong_result_is_never_returned(monkeypatch):
         sw.compact(nn.Linear(2, 2), torch.randn(1, 2), multiple=0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(value):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[1].bias.data[0] = value
+    with pytest.raises(sw.InputError, match="1 of the 2 values of '1.bias' in Sequential are NaN or infinite"):
+        sw.compact(model, torch.randn(2, 3), timed=False)
+
+
 def test_the_command_writes_a_model_that_opens(tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "_SECONDS", 0.01)
     model = settled(sw.models.build("convnet", classes=10))

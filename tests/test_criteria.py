@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -9,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.utils import prune as torch_prune
 
 from sinewy.criteria.criterion import Criterion, Subject
 from sinewy.criteria.curvature import CroP, CroPit, GraSP, GraSPSnipIt
 from sinewy.criteria.gradients import mean_gradients
-from sinewy.criteria.losses import cross_entropy
+from sinewy.criteria.losses import cross_entropy, logits_of
 from sinewy.criteria.patches import as_matrices, columns
 from sinewy.criteria.simple import Magnitude
 from sinewy.criteria.sipp import SiPP, SiPPRandom, largest_share, sensitivities
@@ -308,6 +310,14 @@ def test_loss_takes_what_common_models_return():
     maps = torch.randn(2, 3, 5, 5)
     assert torch.equal(cross_entropy({"out": maps}, pixels), F.cross_entropy(maps, pixels, ignore_index=255))
     assert torch.equal(cross_entropy(logits, logits.softmax(1)), F.cross_entropy(logits, logits.softmax(1)))
+    assert torch.equal(cross_entropy(logits, labels.double()), expected)
+    assert torch.equal(cross_entropy(maps, pixels.float()), F.cross_entropy(maps, pixels, ignore_index=255))
+
+
+def test_the_reader_of_logits_gives_the_advice_of_who_asks():
+    assert logits_of({"out": torch.ones(2, 3)}).shape == (2, 3)
+    with pytest.raises(InputError, match="in which no logits .* were found; wrap the model."):
+        logits_of(torch.zeros(3), advice="wrap the model")
 
 
 @pytest.mark.parametrize(
@@ -317,6 +327,9 @@ def test_loss_takes_what_common_models_return():
         (torch.zeros(2), torch.tensor([0, 1]), "returned Tensor, in which no logits"),
         (torch.zeros(2, 3), torch.tensor([[0, 1]]), "labels of shape \\(1, 2\\) do not fit logits of shape \\(2, 3\\)"),
         (torch.zeros(2, 3), torch.tensor([0, 3]), "labels reach from 0 to 3, but the model has 3 outputs"),
+        (torch.zeros(2, 3), torch.tensor([0.0, 1.5]), "are class numbers, and 1.5 is not a whole number"),
+        (torch.zeros(2, 3), torch.tensor([0.0, float("nan")]), "nan is not a whole number"),
+        (torch.zeros(2, 3), torch.zeros(2, 2), "labels of shape \\(2, 2\\) do not fit logits of shape \\(2, 3\\)"),
         (torch.zeros(2, 3), None, "labels as a tensor of class numbers, got NoneType"),
     ],
 )
@@ -352,6 +365,62 @@ def test_a_private_copy_shares_nothing():
         assert not {p.data_ptr() for p in subject.model.parameters()} & {p.data_ptr() for p in model.parameters()}
         assert [name for name, p in subject.model.named_parameters() if p.requires_grad] == ["0.weight", "2.weight"]
         assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("criterion", [GraSP(), CroP(), SNIP()])
+def test_half_precision_is_scored_in_float32(criterion, dtype):
+    """In float16 the products of GraSP, with logits at a temperature of 200, underflow."""
+    model = tiny().to(dtype)
+    half = [(inputs.to(dtype), labels) for inputs, labels in examples()]
+    whole = [(inputs.float(), labels) for inputs, labels in half]
+    found = flat(scores_of(model, criterion, half))
+    assert found.dtype is torch.float32
+    assert torch.equal(found, flat(scores_of(copy.deepcopy(model).float(), criterion, whole)))
+    assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+def test_the_users_hooks_do_not_fire():
+    model, seen = tiny(), []
+    for register in ("forward_pre_hook", "forward_hook", "full_backward_pre_hook", "full_backward_hook"):
+        getattr(model[0], f"register_{register}")(lambda *_, name=register: seen.append(name))
+    scores_of(model, GraSP(), examples())
+    scores_of(model, SiPP(), examples())
+    assert seen == []
+    model(examples()[0][0].requires_grad_()).sum().backward()
+    assert len(set(seen)) == 4
+
+
+def test_torchs_own_hooks_that_make_weights_stay():
+    model, batches = tiny(), examples()
+    mask = torch.arange(12).view(4, 3) % 2
+    torch_prune.custom_from_mask(model[0], "weight", mask)
+    with torch.no_grad():
+        model(batches[0][0])  # a weight with a graph cannot be copied
+    found = scores_of(model, SNIP(), batches)["0.weight_orig"]
+    assert torch.equal(found != 0, mask.bool())
+
+
+def test_a_forward_pass_that_fails_names_its_module_and_the_reason():
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x) + torch.ones(7)
+
+    sentence = "Sequential of torch.float32 does not run: module '{}' raised RuntimeError: .*; pass inputs"
+    model = nn.Sequential(nn.Linear(3, 4), Block())
+    wide = [(torch.randn(6, 5), torch.zeros(6, dtype=torch.long))]
+    fits = [(torch.randn(6, 3), torch.zeros(6, dtype=torch.long))]
+    for criterion in (SNIP(), GraSP(), SiPP()):
+        with pytest.raises(InputError, match=sentence.format("0")):
+            scores_of(model, criterion, wide)
+        with pytest.raises(InputError, match=sentence.format("1")):  # after '1.inner' has returned
+            scores_of(model, criterion, fits)
+        with pytest.raises(InputError, match=sentence.format("1.0")):
+            scores_of(nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(5, 2))), criterion, fits)
 
 
 def test_scoring_works_inside_no_grad_and_inference_mode():

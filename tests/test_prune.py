@@ -20,6 +20,7 @@ from sinewy.criteria.criterion import Criterion, Subject
 from sinewy.criteria.simple import Magnitude
 from sinewy.data.images import ImageSet, Splits
 from sinewy.errors import InputError
+from sinewy.structured import STRUCTURED
 
 DATA_FREE = ("magnitude", "random")
 QUICK = {"synflow": {"steps": 5}, "cropit": {"steps": 2}}
@@ -31,6 +32,13 @@ def network(double: bool = False) -> nn.Module:
     convolutions += [nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.ReLU(), nn.Dropout(0.3)]
     model = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4))
     return model.double() if double else model
+
+
+def channels() -> nn.Module:
+    """Return a network whose channels can go one by one."""
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4))
 
 
 def images(n: int = 24, double: bool = False) -> tuple[Tensor, Tensor]:
@@ -121,6 +129,40 @@ def test_half_precision_weights(name):
     inputs, labels = images()
     masks = sw.prune(model, name, sparsity=0.8, data=(inputs.bfloat16(), labels), **QUICK.get(name, {}))
     assert masks.nonzero == round(0.2 * masks.total)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["snip", "grasp", "synflow", "sipp", "ft", "pfp", "snip-structured"])
+def test_images_come_in_the_type_of_the_model(name, dtype):
+    model = (channels() if name in STRUCTURED else network()).to(dtype)
+    masks = sw.prune(model, name, sparsity=0.5, data=image_set(), **QUICK.get(name, {}))
+    assert masks.sparsity == pytest.approx(0.5, abs=0.06)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("name", ["magnitude", "random", "snip", "ft", "random-structured"])
+def test_weights_that_are_not_finite_are_named(name):
+    model = network()
+    model[3].weight.data[0, 0, 0, 0] = float("nan")
+    with pytest.raises(InputError, match="1 of the 288 values of '3.weight' in Sequential are NaN or infinite"):
+        sw.prune(model, name, sparsity=0.5, data=images())
+    assert model[3].weight.count_nonzero() == 288
+
+
+@pytest.mark.parametrize("name", ["snip-structured", "pfp", "ft"])
+def test_the_users_hooks_do_not_fire_when_channels_are_pruned(name):
+    model, seen = channels(), []
+    model[0].register_forward_hook(lambda *_: seen.append(1))
+    sw.prune(model, name, sparsity=0.5, data=images(), of="flops")
+    assert seen == []
+    model(images()[0])
+    assert seen == [1]
+
+
+def test_a_sparsity_of_numpy_is_a_number():
+    for name in ("cropit", "ft"):
+        masks = sw.prune(channels(), name, sparsity=np.float32(0.5), data=images())
+        assert masks.hash == sw.prune(channels(), name, sparsity=0.5, data=images()).hash
 
 
 def test_wrappers_are_looked_through():
@@ -269,6 +311,8 @@ def test_scores_that_say_nothing_are_refused():
         ({"name": "snip", "data": [{"x": 1}]}, r"a training batch must be \(inputs, labels\), got dict"),
         ({"name": "snip", "data": (images()[0], torch.zeros(3))}, "there are 24 inputs but labels of shape"),
         ({"name": "snip", "data": (images()[0].to(torch.uint8), images()[1])}, "training inputs are uint8"),
+        ({"name": "ft", "data": images(), "count": "foo"}, "count must be 'kept' or 'real'"),
+        ({"name": "snip", "data": images(double=True)}, "Sequential of torch.float32 does not run: module '0' raised"),
         ({"name": "snip", "data": images(), "batches": 0}, "batches=0 and batch_size=None must be at least 1"),
         ({"name": "snip", "data": [images()], "batch_size": 8}, "come as they are; set its own batch_size"),
         ({"name": "synflow", "data": [({"x": images()[0]}, None)]}, "one floating-point tensor"),
@@ -331,6 +375,33 @@ def test_a_loaders_own_generator_is_put_back():
     state = own.get_state()
     scoring_batches(loader)
     assert torch.equal(own.get_state(), state)
+
+
+def epochs(when: str) -> tuple[list[list[int]], float]:
+    """Return the order of two epochs of one loader, which is scored on at one moment, and the next random number."""
+    inputs = torch.arange(24.0)[:, None]
+    data = TensorDataset(inputs, torch.arange(24) % 4)
+    torch.manual_seed(0)
+    loader = DataLoader(data, batch_size=4, shuffle=True, num_workers=1, persistent_workers=True)
+    found: list[list[int]] = [[], []]
+    if when == "before":
+        scoring_batches(loader, number=2)
+    for epoch in found:
+        for step, (rows, _) in enumerate(loader):
+            epoch += rows.flatten().int().tolist()
+            if step == 2 and when == "during":
+                scoring_batches(loader, number=2)
+    iterator = loader._iterator
+    scoring_batches(loader)
+    assert loader._iterator is iterator
+    return found, float(torch.rand(()))
+
+
+def test_an_epoch_of_persistent_workers_goes_on():
+    plain = epochs("never")
+    assert [sorted(epoch) for epoch in plain[0]] == [list(range(24))] * 2
+    assert epochs("before") == plain
+    assert epochs("during") == plain
 
 
 # Which models: families whose layers are not plain convolutions in a row.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from numbers import Real
 
 import numpy as np
 import torch
@@ -52,13 +53,13 @@ def allocate_among(
     parameters: Mapping[str, Tensor], sparsity: float, how: str = "erk", *, dense: Sequence[str] = ()
 ) -> dict[str, float]:
     """Do what `allocate` does for parameters already picked out of a model."""
-    check_sparsity(sparsity)
+    sparsity = check_sparsity(sparsity)
     kept_dense = stay_dense(parameters, dense)
     free = {name: p for name, p in parameters.items() if name not in kept_dense}
     total, reserved = _size(parameters), _size({name: parameters[name] for name in kept_dense})
     budget = (1 - sparsity) * total - reserved
     least = len(free)  # a tensor with no weight at all cuts the network in two
-    if budget < least - 0.5:
+    if budget < least - 0.5 + 1e-6:  # a half may be rounded down
         feasible = math.floor((1 - (reserved + least) / total) * 1e4) / 1e4
         why = f"{', '.join(kept_dense)} stay dense" if kept_dense else "each tensor keeps at least one weight"
         raise InputError(f"sparsity {sparsity:g} cannot be reached ({why}); the largest that can is {feasible:g}.")
@@ -72,10 +73,11 @@ def stay_dense(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
-def check_sparsity(sparsity: float) -> None:
-    """Raise InputError unless `sparsity` is a number in [0, 1)."""
-    if not isinstance(sparsity, (int, float)) or isinstance(sparsity, bool) or not 0 <= sparsity < 1:
+def check_sparsity(sparsity: float) -> float:
+    """Return `sparsity` as a float; raise InputError unless it is a real number, numpy's too, in [0, 1)."""
+    if not isinstance(sparsity, Real) or isinstance(sparsity, bool) or not 0 <= sparsity < 1:
         raise InputError(f"sparsity must be in [0, 1), the fraction of zeros; got {sparsity!r}.")
+    return float(sparsity)
 
 
 def uniform(parameters: Mapping[str, Tensor], density: float) -> dict[str, float]:

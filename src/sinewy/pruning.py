@@ -9,10 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from sinewy.allocation import check_sparsity
 from sinewy.criteria import CRITERIA
 from sinewy.criteria.batches import batches_for, scoring_batches
 from sinewy.criteria.choosing import choose
 from sinewy.criteria.criterion import Batch, Criterion, Loss
+from sinewy.criteria.running import check_finite, type_of
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
 from sinewy.layers import Pattern, prunable, unwrap
@@ -56,8 +58,11 @@ def prune(
 
     Nothing else changes: other parameters, buffers, gradients, modes and random numbers are as before. To train on,
     hold the masks: `sw.Static().attach(model, optimizer, masks=masks)`. Raises InputError for an unknown name or
-    option, a sparsity that cannot be reached, and missing data.
+    option, a sparsity that cannot be reached, missing data, and weights that are not finite.
     """
+    if count not in ("kept", "real"):
+        raise InputError(f"count must be 'kept' or 'real' (less weights without a path); got {count!r}.")
+    sparsity = check_sparsity(sparsity)
     common: dict[str, Any] = {"scope": scope, "train_mode": train_mode, "loss": loss, "dense": dense, "seed": seed}
     if not _scores_weights(name):
         from sinewy.structured.pruning import prune_channels
@@ -65,11 +70,10 @@ def prune(
         taken: dict[str, Any] = {"data": data, "batches": batches, "batch_size": batch_size}
         taken |= {"include": include, "exclude": exclude, "example_input": example_input}
         return prune_channels(model, name, sparsity=sparsity, **common, **taken, **options)
-    if count not in ("kept", "real"):
-        raise InputError(f"count must be 'kept' or 'real' (less weights without a path); got {count!r}.")
     criterion = make_criterion(name, **options)
     parameters = prunable(model, include=include, exclude=exclude)
-    device = next(iter(parameters.values())).device
+    check_finite(model)
+    device, dtype = next(iter(parameters.values())).device, type_of(unwrap(model))
     examples = batches_for(
         criterion,
         name,
@@ -79,8 +83,9 @@ def prune(
         example_input=example_input,
         seed=seed,
         device=device,
+        dtype=dtype,
     )
-    shape = _example(data, example_input, examples, device) if count == "real" else None
+    shape = _example(data, example_input, examples, device, dtype) if count == "real" else None
     masks = choose(unwrap(model), criterion, parameters, sparsity, batches=examples, example=shape, **common)
     masks.apply_(model)
     return masks
@@ -108,10 +113,10 @@ def _scores_weights(name: str) -> bool:
     return isinstance(kind, type) and issubclass(kind, Criterion)
 
 
-def _example(data: Any, example_input: Any, examples: Sequence[Batch], device: torch.device) -> Any:
+def _example(data: Any, example_input: Any, examples: Sequence[Batch], device: torch.device, dtype: torch.dtype) -> Any:
     """Return inputs that show their shape."""
     if example_input is not None:
         return example_input.to(device)
     if not examples and data is None:
         raise InputError("count='real' follows paths through the network; pass example_input= or data=.")
-    return (examples or scoring_batches(data, device=device))[0][0]
+    return (examples or scoring_batches(data, device=device, dtype=dtype))[0][0]

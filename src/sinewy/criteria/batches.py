@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, ClassVar, Protocol
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from sinewy.criteria.criterion import Batch, Need
 from sinewy.data.batches import normalise
@@ -33,22 +34,24 @@ def scoring_batches(
     balanced: bool = True,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> list[Batch]:
     """Return at most `number` batches of training data on `device`: inputs as the model takes them, and labels.
 
-    `data` is an ImageSet, or Splits for their training part (normalised with its mean and std), a pair (inputs, labels)
-    of tensors, inputs alone (labels come as None), or an iterable of such batches, as a DataLoader is. From what can be
-    indexed, number x size examples (128 unless `size` says) are drawn by `seed`, each class alike as far as they reach
-    if `balanced` and the labels are class numbers. An iterable gives its first batches as they come; torch's, numpy's
-    and Python's random numbers, and the loader's own, then go on as if nothing had been drawn. Raises InputError for an
-    ImageSet of split "test": a mask chosen with test images would flatter every figure measured on them.
+    `data` is an ImageSet, or Splits for their training part (normalised with its mean and std, of type `dtype`), a pair
+    (inputs, labels) of tensors, inputs alone (labels come as None), or an iterable of such batches, as a DataLoader is.
+    From what can be indexed, number x size examples (128 unless `size` says) are drawn by `seed`, each class alike as
+    far as they reach if `balanced` and the labels are class numbers. An iterable gives its first batches as they come;
+    torch's, numpy's and Python's random numbers, the loader's own, and an epoch of it that is under way then go on as
+    if nothing had been drawn. Raises InputError for an ImageSet of split "test": a mask chosen with test images would
+    flatter every figure measured on them.
     """
     if number < 1 or (size is not None and size < 1):
         raise InputError(f"batches={number} and batch_size={size} must be at least 1.")
     if isinstance(data, Splits):
         data = data.train
     if isinstance(data, ImageSet):
-        return _of_images(data, number, size or SIZE, balanced, seed, device)
+        return _of_images(data, number, size or SIZE, balanced, seed, device, dtype)
     if _is_array(data):
         return _of_tensors(data, None, number, size or SIZE, balanced, seed, device)
     if isinstance(data, tuple | list) and len(data) == 2 and all(map(_is_array, data)):
@@ -84,6 +87,7 @@ def batches_for(
     example_input: Any,
     seed: int,
     device: torch.device,
+    dtype: torch.dtype,
 ) -> list[Batch]:
     """Return the batches that the criterion called `name` needs, `number` of them or its own number; none if none.
 
@@ -97,14 +101,20 @@ def batches_for(
         what = "data=(inputs, labels)" if criterion.needs == "labels" else "data=inputs"
         raise InputError(f"'{name}' looks at training data; pass {what}, or a loader of training batches.")
     number = criterion.batches if number is None else number
-    found = scoring_batches(data, number=number, size=size, seed=seed, device=device)
+    found = scoring_batches(data, number=number, size=size, seed=seed, device=device, dtype=dtype)
     if criterion.needs == "labels" and any(labels is None for _, labels in found):
         raise InputError(f"'{name}' needs labels as well; pass data=(inputs, labels).")
     return found
 
 
 def _of_images(
-    data: ImageSet, number: int, size: int, balanced: bool, seed: int, device: str | torch.device
+    data: ImageSet,
+    number: int,
+    size: int,
+    balanced: bool,
+    seed: int,
+    device: str | torch.device,
+    dtype: torch.dtype,
 ) -> list[Batch]:
     if data.split == "test":
         raise InputError(
@@ -112,13 +122,9 @@ def _of_images(
         )
     drawn = _draw(data.labels if balanced else None, len(data), number * size, seed)
     parts = [drawn[start : start + size] for start in range(0, len(drawn), size)]
-    return [
-        (
-            normalise(torch.from_numpy(data.images[part]).to(device), data.mean, data.std, channels_last=False),
-            torch.tensor(data.labels[part], device=device),
-        )
-        for part in parts
-    ]
+    pixels = [torch.from_numpy(data.images[part]).to(device) for part in parts]
+    inputs = [normalise(part, data.mean, data.std, channels_last=False).to(dtype) for part in pixels]
+    return [(x, torch.tensor(data.labels[part], device=device)) for x, part in zip(inputs, parts, strict=True)]
 
 
 def _of_tensors(
@@ -170,13 +176,21 @@ def _ready(batch: Any, device: str | torch.device) -> Batch:
 
 
 def _moved(value: Any, device: str | torch.device) -> Any:
-    if isinstance(value, Tensor):
-        moved = value.detach().to(device)
+    def move(tensor: Tensor) -> Tensor:
+        moved = tensor.detach().to(device)
         return moved.clone() if moved.is_inference() else moved  # those of inference mode take no part in gradients
+
+    return mapped(value, move)
+
+
+def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return a batch with `function` applied to every tensor in it."""
+    if isinstance(value, Tensor):
+        return function(value)
     if isinstance(value, tuple | list):
-        return type(value)(_moved(part, device) for part in value)
+        return type(value)(mapped(part, function) for part in value)
     if isinstance(value, dict):
-        return {key: _moved(part, device) for key, part in value.items()}
+        return {key: mapped(part, function) for key, part in value.items()}
     return value
 
 
@@ -190,10 +204,14 @@ def _tensor(value: Any) -> Tensor:
 
 @contextmanager
 def _undisturbed(data: Any, seed: int) -> Iterator[None]:
-    """Read a loader with torch's generator seeded, and put that and every generator that it may have used back."""
+    """Read a loader with torch's generator seeded; put back that, every generator that it may have used, its iterator.
+
+    A loader of persistent workers has one iterator only, which reading would take from an epoch that is under way.
+    """
     owners = [data, getattr(data, "sampler", None), getattr(getattr(data, "batch_sampler", None), "sampler", None)]
     generators = [g for owner in owners if isinstance(g := getattr(owner, "generator", None), torch.Generator)]
     states = [generator.get_state() for generator in generators]
+    iterator = _set_aside(data)
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - its transforms may draw from it
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would seed the accelerators too.
@@ -201,7 +219,25 @@ def _undisturbed(data: Any, seed: int) -> Iterator[None]:
         try:
             yield
         finally:
+            _put_back(data, iterator)
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
+
+
+def _set_aside(data: Any) -> Any:
+    """Take from a loader the iterator that it keeps, if it keeps any, so that the next one is new; return it."""
+    if not isinstance(data, DataLoader):
+        return None
+    iterator, data._iterator = data._iterator, None
+    return iterator
+
+
+def _put_back(data: Any, iterator: Any) -> None:
+    """Give a loader its own iterator back, and end the workers of the one that it has made since."""
+    if not isinstance(data, DataLoader):
+        return
+    made, data._iterator = data._iterator, iterator
+    if made is not None:
+        made._shutdown_workers()  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sinewy.allocation import check_sparsity
 from sinewy.criteria.criterion import Batch, Criterion, Loss, Subject
 from sinewy.criteria.paths import Paths
 from sinewy.criteria.plan import NEAR, Plan
@@ -54,6 +55,7 @@ def choose(
 
     Raises InputError if the sparsity cannot be reached, and for scores that are NaN or all alike.
     """
+    sparsity = check_sparsity(sparsity)
     plan = Plan(parameters, scope, dense)
     plan.quota(sparsity)  # a target out of reach is refused before any work
     given = _nonzero(parameters) if masks is None else masks

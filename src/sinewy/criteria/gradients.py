@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from sinewy.criteria.criterion import Batch, Subject
 from sinewy.criteria.losses import scaled
+from sinewy.criteria.running import explained
 from sinewy.errors import InputError
 
 Tensors = dict[str, Tensor]
@@ -51,7 +52,8 @@ def curvature(subject: Subject, *, temperature: float = 1.0, parts: int = 1) -> 
 
 def _loss(subject: Subject, batch: Batch, temperature: float) -> Tensor:
     inputs, labels = batch
-    outputs = subject.model(inputs)
+    with explained(subject.model):
+        outputs = subject.model(inputs)
     loss = subject.loss(scaled(outputs, 1 / temperature) if temperature != 1 else outputs, labels)
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         raise InputError(f"the loss must return one number as a tensor, got {_text(loss)}.")

@@ -18,20 +18,22 @@ IGNORED = 255
 def cross_entropy(outputs: Any, labels: Any) -> Tensor:
     """Return the mean cross-entropy of the logits (N, classes, ...) in `outputs`.
 
-    `outputs` is a tensor, a mapping with "out" or "logits" (torchvision's segmentation, transformers), an object with
-    `.logits`, or a tuple that starts with the logits. `labels` are class numbers (N, ...), pixels of 255 left out, or
-    class probabilities of the logits' shape. Raises InputError for anything else; pass your own loss then.
+    `outputs` is anything that `logits_of` reads. `labels` are class numbers (N, ...), of a floating-point type as well,
+    pixels of 255 left out, or class probabilities of the logits' shape. Raises InputError for anything else; pass your
+    own loss then.
     """
-    logits = _logits(outputs)
+    logits = logits_of(outputs)
     if not isinstance(labels, Tensor):
         raise InputError(f"cross-entropy needs labels as a tensor of class numbers, got {type(labels).__name__}.")
-    if labels.is_floating_point():
-        return F.cross_entropy(logits, labels)
+    if labels.is_floating_point() and labels.shape == logits.shape:
+        return F.cross_entropy(logits, labels.to(logits.dtype))
     if labels.shape != (len(logits), *logits.shape[2:]):
         raise InputError(
             f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}; pass loss=,"
             " a function of (outputs, labels)."
         )
+    if labels.is_floating_point():
+        labels = _whole(labels)
     pixels = labels.ndim > 1
     counted = labels[labels != IGNORED] if pixels else labels
     if counted.numel() and not 0 <= int(counted.min()) <= int(counted.max()) < logits.shape[1]:
@@ -62,7 +64,12 @@ def float_tensors(outputs: Any) -> list[Tensor]:
     return [tensor for part in outputs for tensor in float_tensors(part)] if isinstance(outputs, tuple | list) else []
 
 
-def _logits(outputs: Any) -> Tensor:
+def logits_of(outputs: Any, *, advice: str = "pass loss=, a function of (outputs, labels)") -> Tensor:
+    """Return the logits (N, classes, ...) in what a model returned, a floating-point tensor.
+
+    `outputs` is a tensor, a mapping with "out" or "logits" (torchvision's segmentation, transformers), an object with
+    `.logits`, or a tuple that starts with the logits. Raises InputError for anything else, ending with `advice`.
+    """
     found = outputs
     if isinstance(outputs, Mapping):
         found = outputs.get("out", outputs.get("logits"))
@@ -72,7 +79,17 @@ def _logits(outputs: Any) -> Tensor:
         found = getattr(outputs, "logits", None)
     if not isinstance(found, Tensor) or found.ndim < 2 or not torch.is_floating_point(found):
         raise InputError(
-            f"the model returned {type(outputs).__name__}, in which no logits (N, classes, ...) were found; pass loss=,"
-            " a function of (outputs, labels)."
+            f"the model returned {type(outputs).__name__}, in which no logits (N, classes, ...) were found; {advice}."
         )
     return found
+
+
+def _whole(labels: Tensor) -> Tensor:
+    """Return class numbers of a floating-point type as int64; refuse any that is not a whole number."""
+    wrong = labels[labels != labels.floor()]  # NaN among them
+    if len(wrong):
+        raise InputError(
+            f"labels of shape {tuple(labels.shape)} are class numbers, and {wrong[0].item():g} is not a whole number;"
+            " pass integers, probabilities of the logits' shape, or loss=."
+        )
+    return labels.long()

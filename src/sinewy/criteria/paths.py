@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from sinewy.criteria.losses import float_tensors
+from sinewy.criteria.running import explained
 from sinewy.errors import InputError
 from sinewy.seeds import derive
 
@@ -53,7 +54,7 @@ class Paths:
                 size = mask.flatten(1).sum(1).clamp(min=1).view(-1, *[1] * (mask.ndim - 1))
                 parameter.copy_(self.weights[name] * mask / size)
         generator = torch.Generator().manual_seed(0)
-        with _Smooth():
+        with _Smooth(), explained(self.model, "paths are followed in float64; count='kept' does without"):
             outputs = float_tensors(self.model(self.inputs))
             total = torch.stack([(y * _positive(y.shape, generator).to(y.device)).sum() for y in outputs]).sum()
         if not total.requires_grad:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sinewy.criteria.criterion import Criterion, Need, Subject
 from sinewy.criteria.patches import LAYERS, as_matrices, columns, expansion
+from sinewy.criteria.running import explained
 from sinewy.errors import InputError
 
 _AT_ONCE = 1 << 24
@@ -70,7 +71,8 @@ def sensitivities(subject: Subject, share: Share) -> dict[str, Tensor]:
 
     with torch.no_grad(), _watching(layers, look):
         for inputs, _ in subject.batches:
-            subject.model(inputs)
+            with explained(subject.model):
+                subject.model(inputs)
     for name in subject.parameters:
         if name not in found:
             raise InputError(

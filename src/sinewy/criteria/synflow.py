@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sinewy.criteria.criterion import Criterion, Need, Subject
 from sinewy.criteria.losses import float_tensors
+from sinewy.criteria.running import explained
 from sinewy.errors import InputError
 
 
@@ -39,7 +40,9 @@ class SynFlow(Criterion):
         if self.double:
             subject.model.double()
         _linearise(subject.model)
-        outputs = subject.model(_ones(subject.batches[0][0], next(iter(subject.parameters.values())).dtype))
+        ones = _ones(subject.batches[0][0], next(iter(subject.parameters.values())).dtype)
+        with explained(subject.model, "if it makes tensors of its own, double=False may help"):
+            outputs = subject.model(ones)
         strength = torch.stack([part.sum() for part in float_tensors(outputs)]).sum()
         names, weights = list(subject.parameters), list(subject.parameters.values())
         slopes = torch.autograd.grad(strength, weights, allow_unused=True, materialize_grads=True)

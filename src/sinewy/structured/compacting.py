@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sinewy.criteria.running import check_finite
 from sinewy.errors import InputError
 from sinewy.layers import unwrap
 from sinewy.models.removal import Plan, apply_plan
@@ -44,11 +45,12 @@ def compact(
     `timed`, which leaves out memory and latency, and with them most of the time: seconds of a small network, minutes of
     a large one. `check` compares the
     outputs on the example and two random inputs of its shape, to 1e-5 of the largest output, in float64 where the model
-    can. Raises MissingExtraError without torch-pruning, InputError if the model cannot be run or traced, RuntimeError
-    if the outputs do not agree, which would be a mistake of Sinewy.
+    can. Raises MissingExtraError without torch-pruning, InputError if the model cannot be run or traced or a weight is
+    not finite, RuntimeError if the outputs do not agree, which would be a mistake of Sinewy.
     """
     if multiple is not None and multiple < 1:
         raise InputError(f"multiple={multiple} must be at least 1, or None not to round.")
+    check_finite(model)
     full = copy.deepcopy(unwrap(model)).eval()
     place = next((parameter.device for parameter in full.parameters()), torch.device("cpu"))
     example_input = mapped(example_input, lambda tensor: tensor.detach().clone().to(place))

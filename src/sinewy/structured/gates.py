@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from sinewy.criteria.criterion import Subject
 from sinewy.criteria.gradients import curvature, mean_gradients
+from sinewy.criteria.running import explained
 from sinewy.errors import InputError
 from sinewy.masks import Masks
 from sinewy.structured.channels import ChannelGroup
@@ -93,7 +94,9 @@ class Gated(nn.Module):
     def forward(self, inputs: Any) -> Any:
         """Return what the model returns."""
         gates = {group.name: self.gates[_GATE + group.name] for group in self.groups}
-        return functional_call(self.model, scaled(dict(self.model.named_parameters()), self.groups, gates), (inputs,))
+        parameters = scaled(dict(self.model.named_parameters()), self.groups, gates)
+        with explained(self.model):  # by its own name and its modules' names
+            return functional_call(self.model, parameters, (inputs,))
 
 
 def scaled(

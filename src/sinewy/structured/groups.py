@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sinewy.criteria.subject import without_hooks
 from sinewy.errors import InputError
 from sinewy.layers import unwrap
 from sinewy.models.removal import apply_plan
@@ -53,7 +54,7 @@ def find_channels(model: nn.Module, example_input: Any) -> Channels:
     plain = unwrap(model)
     devices = {p.device for p in plain.parameters() if p.is_cuda}
     with torch.random.fork_rng(devices=[d.index for d in devices]):
-        trial = randomised(copy.deepcopy(plain))
+        trial = randomised(without_hooks(copy.deepcopy(plain)))
         example_input = mapped(example_input, torch.clone)
         found = trace(trial, example_input).groups()
         trial.requires_grad_(False)

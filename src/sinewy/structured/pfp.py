@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sinewy.criteria.criterion import Subject
 from sinewy.criteria.patches import LAYERS, as_matrices, columns
+from sinewy.criteria.running import explained
 from sinewy.errors import InputError
 from sinewy.structured.channels import ChannelGroup, Slice
 from sinewy.structured.criterion import ChannelCriterion
@@ -93,7 +94,8 @@ def input_sensitivities(subject: Subject, groups: Sequence[ChannelGroup], exampl
         for inputs, _ in subject.batches:
             if examples > 0:
                 part = inputs[:examples] if isinstance(inputs, Tensor) else inputs
-                subject.model(part)
+                with explained(subject.model):
+                    subject.model(part)
                 examples -= len(part) if isinstance(inputs, Tensor) else 1
     parameters = dict(subject.model.named_parameters())
     for name in readers.keys() - found.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from sinewy.allocation import check_sparsity, stay_dense
 from sinewy.criteria.batches import batches_for, scoring_batches
 from sinewy.criteria.criterion import Batch, Loss
-from sinewy.criteria.subject import private
+from sinewy.criteria.running import check_finite, type_of
+from sinewy.criteria.subject import private, without_hooks
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
 from sinewy.layers import Pattern, prunable, unwrap
@@ -63,13 +65,15 @@ def prune_channels(
     `sw.prunable`) or matches `dense`, stay whole. `example_input`, a batch by which the network is traced, is the first
     of `data` unless given. `data`, `batches`, `batch_size`, `train_mode` and `loss` are those of `sw.prune`.
 
-    Raises InputError for an unknown name, option or scope, missing data, and a sparsity out of reach.
+    Raises InputError for an unknown name, option or scope, missing data, weights that are not finite, and a sparsity
+    out of reach.
     """
-    check_sparsity(sparsity)
+    sparsity = check_sparsity(sparsity)
     criterion = make_channel_criterion(name, **options)
     plain = unwrap(model)
     parameters = prunable(plain, include=include, exclude=exclude)
-    device = next(iter(parameters.values())).device
+    check_finite(plain)
+    device, dtype = next(iter(parameters.values())).device, type_of(plain)
     found = batches_for(
         criterion,
         name,
@@ -79,8 +83,9 @@ def prune_channels(
         example_input=example_input,
         seed=seed,
         device=device,
+        dtype=dtype,
     )
-    example = _example(found, data, example_input, seed, device)
+    example = _example(found, data, example_input, seed, device, dtype)
     groups = removable_groups(plain, example, parameters, dense)
     flops = _flops(plain, example) if of == "flops" else {}
     share = removed_share(of, groups, plain, parameters, flops)
@@ -128,14 +133,16 @@ def removable_groups(
 def _flops(model: nn.Module, example: Any) -> dict[str, float]:
     if not isinstance(example, Tensor):
         raise InputError(f"of='flops' needs an example_input that is one tensor, got {type(example).__name__}.")
-    return layer_flops(model, example)
+    return layer_flops(without_hooks(copy.deepcopy(model)), example)
 
 
 def _matrices(group: ChannelGroup, shapes: Mapping[str, Sequence[int]]) -> set[str]:
     return {part.name for part in group.slices if part.role != "norm" and len(shapes.get(part.name, ())) > 1}
 
 
-def _example(batches: Sequence[Batch], data: Any, example_input: Any, seed: int, device: torch.device) -> Any:
+def _example(
+    batches: Sequence[Batch], data: Any, example_input: Any, seed: int, device: torch.device, dtype: torch.dtype
+) -> Any:
     """Return the inputs by which the network is traced."""
     if example_input is None and not batches:
         if data is None:
@@ -143,7 +150,7 @@ def _example(batches: Sequence[Batch], data: Any, example_input: Any, seed: int,
                 "to find which channels belong together the network is run once; pass example_input=, a batch of inputs"
                 " of the right shape, or data=."
             )
-        batches = scoring_batches(data, number=1, seed=seed, device=device)
+        batches = scoring_batches(data, number=1, seed=seed, device=device, dtype=dtype)
     inputs = batches[0][0] if example_input is None else example_input
     return _on(device, inputs[:1] if isinstance(inputs, Tensor) else inputs)
 

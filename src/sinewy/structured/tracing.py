@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sinewy.criteria.running import reason
 from sinewy.errors import InputError, MissingExtraError
 from sinewy.structured.joining import Joined
 from sinewy.structured.removal import HEADS, head_readers
@@ -149,7 +150,7 @@ def _graph(model: nn.Module, example_input: Any) -> Any:
             outputs = run(model, example_input)
         except Exception as error:
             raise InputError(
-                f"{type(model).__name__} does not run on the example input: {entered()} raised {_reason(error)}; give"
+                f"{type(model).__name__} does not run on the example input: {entered()} raised {reason(error)}; give"
                 " one as the model takes it."
             ) from error
         if not any(tensor.requires_grad for tensor in flat_outputs(outputs)):
@@ -167,7 +168,7 @@ def _graph(model: nn.Module, example_input: Any) -> Any:
             )
         except Exception as error:
             raise InputError(
-                f"{type(model).__name__} runs, but torch-pruning cannot follow its channels ({_reason(error)}): some"
+                f"{type(model).__name__} runs, but torch-pruning cannot follow its channels ({reason(error)}): some"
                 " operation on them, such as a channel shuffle, is unknown to it."
             ) from error
     for node in graph.module2node.values():
@@ -182,11 +183,6 @@ def _graph(model: nn.Module, example_input: Any) -> Any:
             for before in node.inputs:
                 _shift(node, before, int(pad[by]), int(shape[1] - pad[by] - pad[by + 1]))
     return graph
-
-
-def _reason(error: Exception) -> str:
-    text = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {text}"
 
 
 @contextmanager
