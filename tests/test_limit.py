@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import sinewy as sw
 from sinewy.analysis.limit_record import Level, LimitRecord
 from sinewy.errors import InputError
 from sinewy.layers import prunable
+from sinewy.limits.describing import described
 from sinewy.limits.grid import nearest_preset, shift_groups, sparsity_grid
 from sinewy.masks import Masks
 from sinewy.outcomes import CLEAN, Outcomes
@@ -331,6 +333,158 @@ def test_a_folder_is_gone_on_with_and_never_mixed(trained, digits, tmp_path):
         sw.limit(trained, digits, grid=[0.5], folder=tmp_path / "mine", **FOG)
 
 
+def test_another_normalisation_is_another_training(trained, digits, tmp_path):
+    """Networks retrained on pixels normalised otherwise are others, although the bytes are the same."""
+    train, test = ((part.images[:96], part.labels[:96]) for part in (digits.train, digits.test))
+    options = {"retrain": "1ep", "grid": [0.5], "shifts": [], "folder": tmp_path / "limit"}
+    sw.limit(trained, train, test, **options)
+    for other in ({"mean": (0.5,) * 3}, {"std": (0.5,) * 3}):
+        with pytest.raises(InputError, match="holds a limit of another training data"):
+            sw.limit(trained, train, test, **options, **other)
+
+
+def scaled(outputs, labels, factor):
+    return factor * nn.functional.cross_entropy(outputs, labels)
+
+
+class Weighted:
+    """A loss whose text, as Python prints it, is another in every process."""
+
+    def __init__(self, weight):
+        self.weight, self.scaled = torch.tensor(weight), functools.partial(scaled, factor=2.0)
+
+    def __call__(self, outputs, labels):
+        return self.scaled(outputs * self.weight, labels)
+
+
+def by_own_loss(folder, weight):
+    torch.manual_seed(0)
+    options = {"method": "snip", "grid": [0.5], "shifts": [], "first": 20, "folder": folder}
+    sw.limit(network(), sw.data.load("digits"), loss=Weighted(weight), **options)
+
+
+def test_a_loss_of_ones_own_is_known_again_by_another_process(tmp_path, request):
+    folder = tmp_path / "limit"
+    by_own_loss(folder, 1.0)
+    made = stamps(folder)
+    code = f"import test_limit; test_limit.by_own_loss({str(folder)!r}, 1.0)"
+    subprocess.run([sys.executable, "-c", code], cwd=request.path.parent, check=True)
+    assert stamps(folder) == made
+    with pytest.raises(InputError, match="holds a limit of another options"):
+        by_own_loss(folder, 3.0)
+
+
+def test_what_values_are_told_apart_by():
+    def closing(factor):
+        return lambda outputs, labels: factor * outputs.sum()
+
+    class Circle:
+        def __init__(self):
+            self.itself = self
+
+    pairs = [
+        (torch.zeros(3), torch.ones(3)),
+        (np.zeros(3), np.zeros(3, np.float32)),
+        (np.array(["a"]), np.array(["b"])),
+        (closing(1.0), closing(2.0)),
+        (lambda x: x + 1, lambda x: x + 2),
+        (functools.partial(zeros, 1), functools.partial(zeros, 2)),
+        (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1)),
+        ([nn.Linear], [nn.Conv2d]),
+        ({"a": zeros}, {"a": network}),
+        ("local", "global"),
+    ]
+    for one, other in pairs:
+        assert described(one) != described(other)
+        for value in (one, other):
+            assert described(value) == described(copy.deepcopy(value))
+            assert " at 0x" not in described(value)
+    assert described(zeros) == f"{__name__}:zeros"
+    assert described(torch.arange(3.0)) != described(torch.arange(3))
+    assert " at 0x" not in described(Circle())
+
+
+def test_what_retraining_by_epochs_cannot_train_is_refused_before_anything_is_measured(trained, digits):
+    class Mapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = copy.deepcopy(trained)
+
+        def forward(self, x):
+            return {"logits": self.inner(x)}
+
+    frozen = copy.deepcopy(trained)
+    frozen[2].requires_grad_(False)
+    cases = (
+        (frozen, r"'2.weight' is frozen \(requires_grad=False\).* pass exclude=\['2.weight'\]"),
+        (copy.deepcopy(trained).double(), "the model is torch.float64"),
+        (Mapped(), "the model returns dict, and retraining by epochs needs logits"),
+    )
+    for model, sentence in cases:
+        events = []
+        with pytest.raises(InputError, match=sentence):
+            sw.limit(model, digits, retrain="1ep", grid=[0.5], on_event=events.append, **FOG)
+        assert events == []
+    kept = sw.limit(frozen, digits, retrain="1ep", grid=[0.5], exclude=["2.weight"], **FOG).at(0.5)
+    assert torch.equal(kept[2].weight, trained[2].weight)
+    assert zeros(sw.limit(frozen, digits, grid=[0.5], **FOG).at(0.5)) == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_networks_of_other_types_and_outputs(kind, trained, digits):
+    """They answer as the same network in float32 does: exactly if finer, to a few images if coarser."""
+
+    class Mapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = copy.deepcopy(trained).to(kind)
+
+        def forward(self, x):
+            return {"out": self.inner(x), "aux": None}
+
+    plain = sw.limit(trained, digits, grid=[0.5], **FOG)
+    found = sw.limit(Mapped(), digits, grid=[0.5], **FOG)
+    assert found.at(0.5).inner[2].weight.dtype is kind
+    close = 0.0 if kind is torch.float64 else 3.0
+    for group in ("clean", "fog"):
+        assert found.losses(group)[0.5] == pytest.approx(plain.losses(group)[0.5], abs=close)
+
+
+def test_what_limit_gives_to_prune_itself(trained, digits):
+    for given in ({"sparsity": 0.5}, {"data": digits.train}, {"example_input": torch.zeros(1, 3, 32, 32)}):
+        with pytest.raises(InputError, match=f"{next(iter(given))}= is not for limit"):
+            sw.limit(trained, digits, grid=[0.5], **FOG, **given)
+
+
+def test_a_learning_rate_far_too_large(trained, digits, tmp_path):
+    """Loss that is not a number, or weights that are finite still and overflow: nothing is kept of either."""
+
+    def explodes(model, masks):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1e30)
+
+    huge = {"retrain": "1ep", "training": {"lr": 1e18}}
+    for number, retrain in enumerate(({"retrain": explodes}, huge)):
+        folder = tmp_path / str(number)
+        with pytest.raises(InputError, match=r"lower (the learning rate|lr)"):
+            sw.limit(trained, digits, grid=[0.5], folder=folder, **retrain, **FOG)
+        assert not (folder / "levels/0.5/model.safetensors").exists()
+
+
+def test_a_warning_that_holds_for_many_levels_is_given_once(trained, digits):
+    small = copy.deepcopy(trained)
+    with torch.no_grad():
+        small[4].weight.mul_(1e-6)  # all of it goes first
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        sw.limit(small, digits, grid=[0.01, 0.5, 0.8, 0.9], **FOG)
+    said = [str(warning.message) for warning in found]
+    assert len(said) == 1
+    assert said[0].startswith("first at sparsity 0.5: no weight of 4.weight scored high enough to stay")
+    assert found[0].filename == __file__
+
+
 def small_study(folder):
     """A limit that takes long enough to be killed in its middle."""
     torch.manual_seed(0)
@@ -364,3 +518,9 @@ def test_kill_9_and_the_same_call(tmp_path, request):
     assert len(files) == 3 + 4 * 3
     for file in files:
         assert (whole / file).read_bytes() == (folder / file).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["sipp", "pfp", "snip"])
+def test_test_images_never_choose_weights(method, trained, digits):
+    with pytest.raises(sw.InputError, match=f"method '{method}' looks at training data; pass train"):
+        sw.limit(trained, None, digits.test, method=method, grid=[0.5], shifts=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,33 @@ def test_a_model_of_ones_own_on_arrays(arrays, tmp_path):
     assert done.stdout == ""
 
 
+def test_another_normalisation_is_another_folder(cell, arrays, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("limit", str(cell), "--data", f"npz:{arrays}", "--grid", "0.5", "--shifts", "none", "--limit", "20")
+    for extra in ((), ("--mean", "0.5,0.5,0.5"), ("--std", "0.5,0.5,0.5"), ("--std", "0.5,0.5,0.5")):
+        run(*words, *extra)
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_a_folder_of_many_models_is_no_model(cell, tmp_path):
+    study = tmp_path / "study"
+    (study / "cells").mkdir(parents=True)
+    (study / "study.json").write_text("{}")
+    with pytest.raises(InputError, match=r"study is a whole study, 0 of its cells hold a model; name one: .*/cells/ID"):
+        run("limit", str(study))
+    shutil.copytree(cell, study / "cells" / "b2")
+    with pytest.raises(InputError, match=r"1 of its cells hold a model; name one: .*/cells/b2\."):
+        run("limit", str(study))
+    (tmp_path / "limit.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is a whole limit, .*/levels/ID"):
+        run("limit", str(tmp_path), "--data", "digits")
+    (tmp_path / "weights.pt").write_bytes(b"")
+    with pytest.raises(InputError, match=r"weights.pt is no .safetensors file"):
+        run("limit", str(tmp_path / "weights.pt"), "--data", "digits")
+    with pytest.raises(InputError, match="is the run finished"):
+        run("limit", str(study / "cells"))
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -211,6 +239,8 @@ def test_a_model_of_ones_own_on_arrays(arrays, tmp_path):
         (["convnet", "--data", "digits", "--method", "magnitud"], "Did you mean 'magnitude'"),
         (["convnet", "--data", "digits", "--shifts", "fogg"], "Did you mean 'fog'"),
         (["convnet", "--data", "digits", "--severities", "7"], "severities must be among"),
+        (["convnet", "--data", "digits", "--severities", "3.7"], "--severities takes whole numbers .* got '3.7'"),
+        (["nowhere"], "unknown model 'nowhere'.* There is no such model, folder or file"),
     ],
 )
 def test_impossible_requests(words, sentence, tmp_path, monkeypatch):

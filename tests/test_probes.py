@@ -94,6 +94,43 @@ def _kl(target: np.ndarray, probability: np.ndarray) -> float:
     return float(entropy(target, probability))
 
 
+class Mapped(nn.Module):
+    """Returns its logits in a mapping, as torchvision's segmentation networks and transformers do."""
+
+    def __init__(self, inner: nn.Module, key: str) -> None:
+        super().__init__()
+        self.inner, self.key = inner, key
+
+    def forward(self, x):
+        return {self.key: self.inner(x), "aux": torch.zeros(())}
+
+
+def test_logits_are_found_in_a_mapping():
+    data, inner = images(), trained("convnet")
+    found = sw.audit({"plain": inner, "mapped": Mapped(inner, "logits")}, data, kinds=["fog"], severities=[3])
+    plain, mapped = found.outcomes("plain"), found.outcomes("mapped")
+    assert all(np.array_equal(plain[c].prediction, mapped[c].prediction) for c in plain)
+    assert plain[CLEAN].loss == pytest.approx(mapped[CLEAN].loss, abs=1e-4)
+    with pytest.raises(sw.InputError, match="model: the model returned dict, in which no logits .* were found"):
+        sw.audit(Mapped(inner, "scores"), data, kinds=["fog"])
+    clean = [torch.from_numpy(data.images)]
+    evaluator = Evaluator({"m": Mapped(inner, "out")}, mean=data.mean, std=data.std)
+    with torch.no_grad():  # the copies that other probes take answer likewise
+        logits = [copied("m")(evaluator.inputs(clean[0])) for copied in (evaluator.frozen, evaluator.plain)]
+    assert logits[0].shape == logits[1].shape == (70, 10)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_models_of_other_types_take_the_images(kind):
+    data, model = images(), trained("convnet")
+    evaluator = Evaluator({"single": model, "other": copy.deepcopy(model).to(kind)}, mean=data.mean, std=data.std)
+    found = evaluator.outcomes([torch.from_numpy(data.images)], data.labels)
+    assert found["other"].true_probability == pytest.approx(
+        found["single"].true_probability, abs=1e-5 if kind is torch.float64 else 0.02
+    )
+    assert evaluator.frozen("other")(evaluator.inputs(torch.from_numpy(data.images[:2]))).dtype is kind
+
+
 def test_every_model_sees_the_same_bytes_made_once(monkeypatch):
     data, seen, made = images(), {"a": [], "b": []}, []
     from sinewy.shifts import values
@@ -177,11 +214,12 @@ class TestBadInput:
         with pytest.raises(sw.InputError, match=r"parent returns \(64, 4\) for labels up to 9; logits"):
             sw.audit(trained("mlp"), images(), against=sw.models.build("mlp", classes=4), kinds=["fog"])
 
-    def test_a_diverged_model(self):
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_a_diverged_model(self, value):
         model = trained("mlp")
         with torch.no_grad():
-            next(model.parameters()).fill_(float("nan"))
-        with pytest.raises(sw.InputError, match="model returns NaN"):
+            list(model.parameters())[-1].fill_(value)
+        with pytest.raises(sw.InputError, match="model returns NaN or infinity"):
             sw.audit(model, images(), kinds=["fog"])
 
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sinewy.allocation import check_sparsity
 from sinewy.criteria import CRITERIA
 from sinewy.criteria.batches import batches_for, scoring_batches
 from sinewy.criteria.choosing import choose
-from sinewy.criteria.criterion import Batch, Criterion, Loss
+from sinewy.criteria.criterion import Batch, Criterion, Loss, Need
 from sinewy.criteria.running import check_finite, type_of
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
@@ -103,6 +103,12 @@ def make_criterion(name: str, **options: Any) -> Criterion:
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
     return kind(**options)
+
+
+def data_needed(name: str) -> Need:
+    """Return what of the training data the criterion `name` depends on; channels are traced by the inputs' shape."""
+    needs: Need = getattr(resolve("criterion", name, CRITERIA | STRUCTURED), "needs", "nothing")
+    return "shape" if needs == "nothing" and not _scores_weights(name) else needs
 
 
 def _scores_weights(name: str) -> bool:

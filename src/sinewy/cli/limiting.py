@@ -73,6 +73,7 @@ def limit(
 
     Example:  sinewy limit sinewy-demo/cells/<id> --margin 1 --retrain 3ep
     """
+    levels = _severities(severities)
     numbers = {"grid": _numbers(grid, "--grid"), "mean": _numbers(mean, "--mean"), "std": _numbers(std, "--std")}
     import torch
 
@@ -80,7 +81,7 @@ def limit(
 
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     subject, splits, cell = _opened(model, weights, data, root, size, numbers["mean"], numbers["std"])
-    meaning = [model, str(weights), data, method, retrain, rate, grid, size, seed]
+    meaning = [model, str(weights), data, method, retrain, rate, grid, size, seed, numbers["mean"], numbers["std"]]
     home = folder or Path("runs") / f"limit-{hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:6]}"
     say(f"pruning {model} by {method}, retraining {retrain or 'none'}, into {home}")
     try:
@@ -95,7 +96,7 @@ def limit(
                 training=_training(retrain, cell, rate),
                 grid=numbers["grid"],
                 shifts=None if shifts is None else [] if shifts == "none" else shifts.split(","),
-                severities=[int(s) for s in _numbers(severities, "--severities") or ()],
+                severities=levels,
                 preset=preset,
                 alpha=alpha,
                 folder=home,
@@ -139,8 +140,9 @@ def _opened(
 ) -> tuple[OpenedModel, Splits, dict[str, Any]]:
     """Return the model, its data, and the description that its pruned levels are saved with."""
     from sinewy.limits.sources import read_source
-    from sinewy.models.opened import open_model
+    from sinewy.models.opened import check_source, open_model
 
+    check_source(source)
     path = Path(source)
     remembers = path.is_dir() or path.suffix == ".safetensors"
     subject = open_model(source, weights=weights) if remembers else None
@@ -179,6 +181,13 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"{option} takes numbers with commas, such as 0.5,0.8; got '{text}'.") from None
+
+
+def _severities(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--severities takes whole numbers from 1 to 5 with commas, got '{text}'.") from None
 
 
 def _tell(event: dict[str, Any]) -> None:

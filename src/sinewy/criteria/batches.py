@@ -95,7 +95,7 @@ def batches_for(
     """
     if criterion.needs == "nothing":
         return []
-    if data is None and criterion.needs == "inputs" and example_input is not None:
+    if data is None and criterion.needs in ("shape", "inputs") and example_input is not None:
         return [(_moved(example_input, device), None)]
     if data is None:
         what = "data=(inputs, labels)" if criterion.needs == "labels" else "data=inputs"

@@ -18,7 +18,8 @@ Batch = tuple[Any, Any]
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, labels) to a scalar, the mean over the batch."""
 
-Need = Literal["nothing", "inputs", "labels"]
+Need = Literal["nothing", "shape", "inputs", "labels"]
+"""What of the training data scores depend on: nothing, only the shape of inputs, inputs, or inputs and labels."""
 
 
 @dataclass(frozen=True)

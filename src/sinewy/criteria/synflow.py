@@ -24,7 +24,7 @@ class SynFlow(Criterion):
     conservation of scores that its promise, never to empty a layer, rests on.
     """
 
-    needs: ClassVar[Need] = "inputs"
+    needs: ClassVar[Need] = "shape"
 
     def __init__(self, *, steps: int = 100, double: bool = True) -> None:
         if steps < 1:

@@ -15,14 +15,14 @@ from torch import nn
 
 from sinewy.analysis.limit_record import Level, LimitRecord
 from sinewy.data import ImageSet, Splits
-from sinewy.data.batches import normalise
 from sinewy.environment import environment
 from sinewy.errors import InputError
 from sinewy.layers import prunable, unwrap
+from sinewy.limits.describing import described, fingerprint
 from sinewy.limits.folder import Temporary, claim, level_folder
 from sinewy.limits.found import Limit
 from sinewy.limits.grid import nearest_preset, shift_groups, sparsity_grid
-from sinewy.limits.inputs import Retrain, data_fingerprint, fingerprint, retraining, test_images, train_images
+from sinewy.limits.inputs import Retrain, data_fingerprint, pruning_options, retraining, test_images, train_images
 from sinewy.limits.levels import Maker
 from sinewy.limits.measuring import Measurer
 from sinewy.masks import Masks
@@ -111,7 +111,6 @@ def limit(
         parent = measurer.measure(place.parent, home / "parent", report)
         levels, files = _levels(place, measurer, sparsities, home, report)
         shutil.rmtree(home / SHIFTED, ignore_errors=True)
-    example = normalise(torch.from_numpy(request.test.images[:1]), request.test.mean, request.test.std).to(place.device)
     record = LimitRecord(
         title=f"How far {name or type(unwrap(model)).__name__} can be pruned",
         method=method,
@@ -121,7 +120,7 @@ def limit(
         levels=tuple(levels),
         parent=parent,
         groups=groups,
-        cost=measure_cost(place.parent, example),
+        cost=measure_cost(place.parent, place.example),
         command=command,
         protocol=measurer.protocol | {"settings": request.settings(sparsities)},
         environment=environment(),
@@ -195,7 +194,7 @@ class _Request:
         return cls(
             *(model, images, whole if first is None else whole.first(first), method, asked, seed),
             device=torch.device(device) if device is not None else own,
-            options=dict(options),
+            options=pruning_options(options),
             present=present if present > 1e-3 else 0.0,
             partial=f"only the first {first} of {len(whole)} examples" if cut else None,
         )
@@ -220,7 +219,7 @@ class _Request:
             "model": fingerprint(self.model),
             "training data": data_fingerprint(self.train) if self.train is not None else "none",
             "method": self.method,
-            "options": {name: str(value) for name, value in sorted(self.options.items())},
+            "options": {name: described(value) for name, value in sorted(self.options.items())},
             "retrain": self.retrain.name,
             "training": training,
             "grid": list(sparsities),

@@ -19,7 +19,7 @@ from typing import Any
 from sinewy.errors import InputError
 from sinewy.files import read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Temporary:

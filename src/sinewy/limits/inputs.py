@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from sinewy.data import ImageSet, Splits, as_image_set
 from sinewy.errors import InputError
-from sinewy.layers import unwrap
+from sinewy.limits.describing import described
 from sinewy.masks import Masks
 from sinewy.recipe import TrainOptions, parse
 
@@ -22,6 +21,13 @@ Retrain = Callable[[nn.Module, Masks], Any]
 
 LEARNING_RATE = 0.01
 """Where short retraining starts unless `training` says otherwise: a tenth of what training from scratch takes."""
+
+GIVEN = {
+    "sparsity": "tries many sparsities; pass them as grid=[...]",
+    "data": "scores weights on the training data; pass that as train",
+    "example_input": "takes the shape of inputs from the test images",
+}
+"""Arguments of `sinewy.prune` that a limit fills in, and how."""
 
 _EPOCHS = re.compile(r"([1-9]\d*)\s*ep(?:ochs?)?")
 
@@ -54,6 +60,8 @@ def retraining(value: str | Retrain | None, training: Mapping[str, Any] | None) 
         raise InputError(f"retrain must be None, '10ep' or a function of (model, masks), got {type(value).__name__}.")
     if training:
         raise InputError("training options belong to retrain='10ep'; a function of your own takes none of them.")
+    if isinstance(value, functools.partial):
+        return Retraining(described(value), function=value)
     name = getattr(value, "__qualname__", type(value).__qualname__)
     return Retraining(f"{getattr(value, '__module__', '')}:{name}", function=value)
 
@@ -98,19 +106,17 @@ def _data_set(data: Any) -> Any:
     return data.dataset if is_loader else data
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of names, shapes and bytes of everything in the state_dict."""
-    state = hashlib.sha256()
-    for name, value in unwrap(model).state_dict().items():
-        plain = value.detach().cpu().contiguous()
-        state.update(f"{name}{tuple(plain.shape)}{plain.dtype}".encode())
-        state.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()[:16]
+def pruning_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what goes to `sinewy.prune`; raises InputError for what a limit gives it itself."""
+    for name, instead in GIVEN.items():
+        if name in options:
+            raise InputError(f"{name}= is not for limit, which {instead}.")
+    return dict(options)
 
 
 def data_fingerprint(data: Any) -> str:
-    """Return what tells training data apart: the hash of an ImageSet, else its type and length."""
+    """Return what tells training data apart: hash, mean and std of an ImageSet, else its type and length."""
     if isinstance(data, ImageSet):
-        return data.hash
+        return f"{data.hash} mean {tuple(map(float, data.mean))} std {tuple(map(float, data.std))}"
     length = len(data) if hasattr(data, "__len__") else "?"
     return "none" if data is None else f"{type(data).__name__} of {length}"

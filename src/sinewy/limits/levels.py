@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sinewy.criteria.losses import float_tensors
 from sinewy.data import ImageSet, Splits
 from sinewy.data.batches import normalise
 from sinewy.errors import InputError
@@ -19,7 +21,8 @@ from sinewy.layers import unwrap
 from sinewy.limits.inputs import Retraining
 from sinewy.masks import Masks
 from sinewy.modelfile import load_model, save_model
-from sinewy.pruning import prune
+from sinewy.probes.evaluate import input_type
+from sinewy.pruning import data_needed, prune
 from sinewy.seeds import derive
 from sinewy.sparsify.base import Sparsifier
 from sinewy.train import fit
@@ -58,6 +61,14 @@ class Maker:
     seed: int
     device: torch.device
     about: Mapping[str, Any] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
+    """The warnings of pruning that were given already; most hold for every level after the first as well."""
+
+    @property
+    def example(self) -> Tensor:
+        """One test image as the network takes it."""
+        image = normalise(torch.from_numpy(self.test.images[:1]), self.test.mean, self.test.std)
+        return image.contiguous().to(self.device, input_type(self.parent))
 
     def level(self, folder: Path, sparsity: float, before: Path | None, on_event: Callable[[Event], None]) -> Masks:
         """Prune to `sparsity` what is saved in `before` (else the parent), retrain it, and save it in `folder`.
@@ -70,7 +81,10 @@ class Maker:
         if before is not None and self.retrain:
             load_model(before / MODEL_FILE, model)
         model.to(self.device)
-        masks = self._pruned(model, sparsity)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            masks = self._pruned(model, sparsity)
+        self._warn_once(found, sparsity)
         if self.retrain:
             self._retrain(model, masks, folder, sparsity, on_event)
         cell = self.about.get("cell")
@@ -82,10 +96,34 @@ class Maker:
 
     def rehearse(self, folder: Path, sparsity: float) -> None:
         """Prune a copy, so that a method or option that does not fit is found before any work is done."""
+        if self.train is None and data_needed(self.method) in ("inputs", "labels"):
+            raise InputError(f"method '{self.method}' looks at training data; pass train, which is None.")
         if not (folder / MODEL_FILE).is_file():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._pruned(copy.deepcopy(self.parent).to(self.device), sparsity)
+                masks = self._pruned(copy.deepcopy(self.parent).to(self.device), sparsity)
+            if self.retrain.options is not None:
+                self._check_trainable(masks)
+
+    @torch.no_grad()
+    def _check_trainable(self, masks: Masks) -> None:
+        """Refuse what our loop cannot retrain: frozen tensors that were pruned, other types, outputs but logits."""
+        parameters = dict(self.parent.named_parameters())
+        frozen = [name for name in masks if not parameters[name].requires_grad]
+        if frozen:
+            raise InputError(
+                f"'{frozen[0]}' is frozen (requires_grad=False), so retraining cannot make up for weights it loses;"
+                f" pass exclude={frozen} to leave what is frozen dense, or retrain by a function of your own."
+            )
+        kind = input_type(self.parent)
+        if kind is not torch.float32:
+            raise InputError(f"the model is {kind}, and retraining by epochs trains float32; pass model.float().")
+        outputs = copy.deepcopy(self.parent).to(self.device)(self.example)
+        if not isinstance(outputs, Tensor):
+            raise InputError(
+                f"the model returns {type(outputs).__name__}, and retraining by epochs needs logits (N, classes); wrap"
+                " it in a module that returns them, or retrain by a function of your own."
+            )
 
     def load(self, folder: Path) -> nn.Module:
         """Return the network saved in `folder`."""
@@ -94,16 +132,22 @@ class Maker:
         return model
 
     def _pruned(self, model: nn.Module, sparsity: float) -> Masks:
-        example = normalise(torch.from_numpy(self.test.images[:1]), self.test.mean, self.test.std)
         return prune(
             model.eval(),
             self.method,
             sparsity=sparsity,
             data=self.train,
-            example_input=example.contiguous().to(self.device),
+            example_input=torch.zeros_like(self.example),  # its shape: test images must not choose weights
             seed=derive("limit", self.seed) % 2**31,
             **self.options,
         )
+
+    def _warn_once(self, found: list[warnings.WarningMessage], sparsity: float) -> None:
+        for warning in found:
+            kind = re.split(r"[.:;] ", str(warning.message))[-1]  # names and figures come first, and differ by level
+            if kind not in self.said:
+                self.said.add(kind)
+                warnings.warn(f"first at sparsity {sparsity:.4g}: {warning.message}", warning.category, stacklevel=5)
 
     def _retrain(
         self, model: nn.Module, masks: Masks, folder: Path, sparsity: float, on_event: Callable[[Event], None]
@@ -126,7 +170,18 @@ class Maker:
         _check_finite(model, sparsity)
         masks.apply_(model)
         masks.check(model)
-        model.eval()
+        self._check_answer(model.eval(), sparsity)
+
+    @torch.no_grad()
+    def _check_answer(self, model: nn.Module, sparsity: float) -> None:
+        """Refuse weights so large that they overflow, before they are saved."""
+        outputs = model(self.example.to(next(model.parameters())))
+        if not all(part.isfinite().all() for part in float_tensors(outputs)):
+            rate = f" (lr={self.retrain.options.lr:g})" if self.retrain.options is not None else ""
+            raise InputError(
+                f"after retraining at sparsity {sparsity:.4g}, the network answers NaN or infinity; lower the learning"
+                f" rate{rate}."
+            )
 
 
 def _by_function(function: Callable[[nn.Module, Masks], Any], model: nn.Module, masks: Masks, sparsity: float) -> None:

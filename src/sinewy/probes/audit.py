@@ -25,7 +25,7 @@ from sinewy.masks import Masks
 from sinewy.metrics.cost import measure_cost
 from sinewy.outcomes import CLEAN, Condition, Outcomes
 from sinewy.probes import PROBES
-from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.evaluate import Evaluator, input_type
 from sinewy.probes.probe import CleanProbe, Measurement, Probe
 from sinewy.probes.stored import Stored
 from sinewy.records import RunRecord, StudyRecord
@@ -208,7 +208,8 @@ def _run(name: str, model: nn.Module, data: ImageSet, outcomes: Mapping[Conditio
         masks = Masks.of_zeros(prunable(model))
     except InputError:  # nothing prunable in it: it can be audited all the same
         masks = Masks({})
-    example = torch.zeros(1, *data.images.shape[1:], device=next(iter(model.parameters()), torch.empty(0)).device)
+    place = next(iter(model.parameters()), torch.empty(0)).device
+    example = torch.zeros(1, *data.images.shape[1:], device=place, dtype=input_type(model))
     return RunRecord(
         id=name,
         method=name,

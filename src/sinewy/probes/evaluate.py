@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sinewy.criteria.losses import logits_of
 from sinewy.data.batches import normalise
 from sinewy.errors import InputError
 from sinewy.layers import unwrap
@@ -35,7 +36,7 @@ class Evaluator:
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
-        self._models = {name: freeze(model, self.device) for name, model in models.items()}
+        self._models = {name: _answering(name, freeze(model, self.device)) for name, model in models.items()}
         self._format = {name: is_channels_last(model) for name, model in self._models.items()}
         self._raw = dict(models)
         self._mean, self._std = mean, std
@@ -62,7 +63,8 @@ class Evaluator:
 
     def plain(self, name: str) -> nn.Module:
         """Return a new copy of a model in evaluation mode with its own weights, nothing folded, on the device."""
-        return copy.deepcopy(unwrap(self._raw[name])).eval().requires_grad_(requires_grad=False).to(self.device)
+        own = copy.deepcopy(unwrap(self._raw[name])).eval().requires_grad_(requires_grad=False).to(self.device)
+        return _answering(name, own)
 
     def inputs(self, images: Tensor) -> Tensor:
         """Return images, uint8 or float in units of [0, 1] pixels, as models are fed them, on the device."""
@@ -106,6 +108,31 @@ class Evaluator:
             yield name, model(last if self._format[name] else images)
 
 
+def input_type(model: nn.Module) -> torch.dtype:
+    """Return the floating-point type that `model` takes its images in: that of its first parameter, else float32."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _answering(name: str, model: nn.Module) -> nn.Module:
+    """Let a copy of a model take float32 images, whatever its own type, and return its logits, whatever they lie in."""
+    wanted, advice = input_type(model), "return logits (N, classes), or a mapping with 'logits' or 'out'"
+
+    def cast(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(part.to(wanted) for part in inputs)
+
+    def read(_: nn.Module, inputs: tuple[Tensor, ...], outputs: Any) -> Tensor | None:
+        del inputs
+        try:
+            return None if isinstance(outputs, Tensor) else logits_of(outputs, advice=advice)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+
+    if wanted is not torch.float32:
+        model.register_forward_pre_hook(cast)
+    model.register_forward_hook(read)
+    return model
+
+
 def _columns(name: str, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the outcome columns of a batch as float64 (N, 6); whole numbers up to 2^53 survive."""
     if logits.ndim != 2 or logits.shape[1] <= int(labels.max()):
@@ -113,8 +140,8 @@ def _columns(name: str, logits: Tensor, labels: Tensor) -> Tensor:
             f"{name} returns {tuple(logits.shape)} for labels up to {int(labels.max())};"
             " logits (N, classes) are needed."
         )
-    if logits.isnan().any():
-        raise InputError(f"{name} returns NaN; a model that diverged in training cannot be audited.")
+    if not (logits < torch.inf).all():
+        raise InputError(f"{name} returns NaN or infinity; a model that diverged in training cannot be audited.")
     log_probability = logits.double().log_softmax(1)
     probability = log_probability.exp()
     confidence, prediction = probability.max(1)

@@ -9,11 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from sinewy.criteria import CRITERIA
-from sinewy.criteria.criterion import Need
 from sinewy.errors import InputError
-from sinewy.families import resolve
-from sinewy.pruning import make_criterion, prune
+from sinewy.pruning import data_needed, make_criterion, prune
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.closed_form import mean_forward
 from sinewy.sparsify.ranks import of_first_rank
@@ -50,7 +47,8 @@ class ScoringSparsifier(Sparsifier):
         super().__init__(sparsity, allocation=allocation, **options)
         self.criterion, self.batches, self.batch_size = criterion, batches, batch_size
         self.train_mode, self.scoring = train_mode, dict(scoring or {})
-        self._needs = _needs(criterion, self.scoring, self.allocation)
+        _check(criterion, self.scoring, self.allocation)
+        self._needs = data_needed(criterion)
 
     def attach(self, *args: Any, **options: Any) -> Self:
         """Attach as every sparsifier does; data that the criterion will ask for must be here now, not when it asks."""
@@ -91,15 +89,13 @@ class ScoringSparsifier(Sparsifier):
         return 3 * mean_forward(self, sparse, dense)
 
 
-def _needs(name: str, scoring: Mapping[str, Any], allocation: str) -> Need:
-    """Return what of the data the criterion looks at; raises InputError now for what it could never do later."""
+def _check(name: str, scoring: Mapping[str, Any], allocation: str) -> None:
+    """Raise InputError now for a criterion, option or allocation that could never work later."""
     if ":" in name:
-        needs: Need = getattr(resolve("criterion", name, CRITERIA), "needs", "nothing")
-        return needs
+        return  # one's own, which `data_needed` finds or refuses
     if name not in STRUCTURED:
-        return make_criterion(name, **scoring).needs
+        make_criterion(name, **scoring)
+        return
     if allocation not in ("global", "uniform"):
         raise InputError(f"'{name}' shares channels by allocation 'global' or 'uniform'; got '{allocation}'.")
-    options = {option: value for option, value in scoring.items() if option not in _OF_CHANNELS}
-    own = make_channel_criterion(name, **options).needs
-    return "inputs" if own == "nothing" else own  # by which the network is traced
+    make_channel_criterion(name, **{key: value for key, value in scoring.items() if key not in _OF_CHANNELS})
