@@ -15,6 +15,7 @@ import sinewy as sw
 from sinewy.families import resolve
 from sinewy.schedules import DROP_SCHEDULES, SPARSITY_SCHEDULES
 from sinewy.select import count, joint_masks
+from sinewy.sparsify import SPARSIFIERS
 from sinewy.sparsify.dynamic import DynamicSparsifier
 from sinewy.sparsify.layer import SparseLayer, make_layer
 from sinewy.sparsify.make import make_sparsifier
@@ -23,6 +24,9 @@ from sinewy.sparsify.optimizer_state import per_weight_buffers
 from sinewy.sparsify.saliency import GROWTHS, SALIENCIES
 from sinewy.sparsify.timing import Length, Timing
 from test_sparsify import MOVING, STEPS, assert_invariants, small_model, train
+
+DYNAMIC = [name for name in MOVING if issubclass(resolve("sparsifier", name, SPARSIFIERS), DynamicSparsifier)]
+"""Methods on the engine that drops and grows."""
 
 few = settings(derandomize=True, deadline=None, max_examples=60)
 many = settings(derandomize=True, deadline=None, max_examples=200)
@@ -246,7 +250,7 @@ def test_a_target_out_of_reach_is_refused_before_training(name):
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.02, 0.5])
-@pytest.mark.parametrize("name", [name for name in MOVING if name not in ("acdc", "topkast")])
+@pytest.mark.parametrize("name", DYNAMIC)
 def test_without_regrowth_what_finds_no_free_place_stays(name, sparsity):
     """Half of the weights are to go, and there is not room elsewhere for as many."""
     model, optimizer = training()

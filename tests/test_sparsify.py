@@ -75,6 +75,7 @@ OPTIONS = {
     "synflow": {"scoring": {"steps": 5}},
     **{key: {"at": 12} for key in ("snip-after", "magnitude-after")},
     "imp": {"fraction": 0.5, "rewind": 2},
+    "imp-one-run": {"every": 3},
     "prune-retrain": {"levels": [0.5, 0.8]},
     **{key: {} for key in ("edge-popup", "edge-popup-after")},
 }
