@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -49,7 +50,6 @@ def test_erk_of_a_mixed_model():
 
 
 def test_resnet50_erk_as_published_by_rigl():
-    torchvision = pytest.importorskip("torchvision")
     model = torchvision.models.resnet50()
     expected = {
         0.8: {

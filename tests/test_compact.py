@@ -25,6 +25,7 @@ from sinewy.structured import measuring
 from sinewy.structured.compaction import Cut
 from sinewy.structured.groups import channel_groups, silence
 from sinewy.structured.measuring import peak_of_activations
+from test_groups import Encoder
 
 pytest.importorskip("torch_pruning")
 
@@ -49,16 +50,6 @@ def odd_layers():
         *(nn.Conv2d(6, 8, 1), nn.InstanceNorm2d(8, affine=True), nn.Conv2d(8, 8, 3, groups=4), nn.ELU()),
         *(nn.Conv2d(8, 2, 3, padding="same"), nn.Flatten()),
     )
-
-
-class Encoder(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.before, self.block = nn.Linear(7, 16), nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
-        self.head = nn.Linear(16, 3)
-
-    def forward(self, x):
-        return self.head(self.block(self.before(x)).mean(1))
 
 
 SLOW = pytest.mark.slow
@@ -333,10 +324,9 @@ def test_inference_mode_around_it_does_no_harm():
 
 
 def test_pruning_by_filters_is_removed_exactly():
-    pruning = pytest.importorskip("sinewy.structured.pruning")
     model = settled(sw.models.build("vgg11", classes=10, width=16))
     x = torch.randn(2, *IMAGE)
-    pruning.prune_channels(model, "ft", sparsity=0.6, example_input=x)
+    sw.prune(model, "ft", sparsity=0.6, example_input=x)
     small = sw.compact(model, x, timed=False)
     assert small.compaction.zeros[0] > 0.55
     assert small.compaction.zeros[1] < 0.01

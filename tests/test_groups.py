@@ -109,16 +109,19 @@ def test_a_norm_over_all_channels_mixes_and_one_over_groups_makes_units():
     assert described(group)["1.weight", 0] == ("norm", [[0, 1], [2, 3], [4, 5]])
 
 
+class Encoder(nn.Module):
+    """A transformer's layer, whose attention torch hides from tracing."""
+
+    def __init__(self):
+        super().__init__()
+        self.before, self.block = nn.Linear(7, 16), nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head(self.block(self.before(x)).mean(1))
+
+
 def test_what_cannot_be_removed_is_left_alone_and_said():
-    class Encoder(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.before, self.block = nn.Linear(7, 16), nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
-            self.head = nn.Linear(16, 3)
-
-        def forward(self, x):
-            return self.head(self.block(self.before(x)).mean(1))
-
     found = find_channels(Encoder(), torch.randn(1, 5, 7))
     assert [group.name for group in found.groups] == ["block.linear1.weight", "head.weight"]
     assert "MultiheadAttention, whose code fixes its size" in found.left_alone["before.weight"]

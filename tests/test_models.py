@@ -5,6 +5,7 @@ import types
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from sinewy.data import load
@@ -93,7 +94,6 @@ def test_width_and_head_of_vgg():
 
 
 def test_resnet50_computes_what_torchvision_does_with_another_stem():
-    torchvision = pytest.importorskip("torchvision")
     ours = build("resnet50", classes=10, width=64).eval()
     theirs = torchvision.models.resnet50(num_classes=10).eval()
     theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 import sinewy as sw
@@ -195,10 +196,9 @@ def test_removed_channels_stay_removable_in_training(convnet, data):
 
 
 def test_compact_removes_exactly_these_channels(convnet, data):
-    compact = pytest.importorskip("sinewy.structured.compacting").compact
     model = copy.deepcopy(convnet)
     masks = sw.prune(model, "ft", sparsity=0.6, data=data)
-    small = compact(model, data[0][:2], multiple=None)
+    small = sw.compact(model, data[0][:2], multiple=None)
     kept = kept_channels(free_groups(convnet, data[0][:1]), masks)
     assert torch.allclose(small(data[0]), model(data[0]), atol=1e-5)
     assert sum(p.numel() for p in sw.prunable(small).values()) == masks.nonzero
@@ -287,7 +287,7 @@ def test_only_channel_criteria_have_names_here():
 
 
 def torchvision_model(path, **options):
-    models = pytest.importorskip("torchvision.models")
+    models = torchvision.models
     for part in path.split("."):
         models = getattr(models, part)
     return models(**options)

@@ -8,7 +8,7 @@ is.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sinewy.errors import InputError, unknown_name
@@ -18,6 +18,13 @@ def check_name(what: str, name: str, family: Mapping[str, str]) -> None:
     """Raise InputError unless `name` is in `family` or reads "package.module:attribute"."""
     if name not in family and ":" not in name:
         raise unknown_name(what, name, family)
+
+
+def check_options(name: str, options: Iterable[str], known: Sequence[str]) -> None:
+    """Raise InputError for the first of `options` that the member `name` of a family does not have."""
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of {name}", option, known)
 
 
 def resolve(what: str, name: str, family: Mapping[str, str]) -> Any:

@@ -15,8 +15,8 @@ from sinewy.criteria.batches import batches_for, scoring_batches
 from sinewy.criteria.choosing import choose
 from sinewy.criteria.criterion import Batch, Criterion, Loss, Need
 from sinewy.criteria.running import check_finite, type_of
-from sinewy.errors import InputError, unknown_name
-from sinewy.families import resolve
+from sinewy.errors import InputError
+from sinewy.families import check_options, resolve
 from sinewy.layers import Pattern, prunable, unwrap
 from sinewy.masks import Masks
 from sinewy.structured import STRUCTURED
@@ -99,9 +99,7 @@ def make_criterion(name: str, **options: Any) -> Criterion:
     known = [] if kind.__init__ is object.__init__ else list(inspect.signature(kind).parameters)
     if options and not known:
         raise InputError(f"{name} has no options of its own, got {next(iter(options))}=.")
-    for option in options:
-        if option not in known:
-            raise unknown_name(f"option of {name}", option, known)
+    check_options(name, options, known)
     return kind(**options)
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sinewy.data import ImageSet
-from sinewy.errors import InputError, unknown_name
-from sinewy.families import resolve
+from sinewy.errors import InputError
+from sinewy.families import check_options, resolve
 from sinewy.objectives import OBJECTIVES
 
 
@@ -54,9 +54,7 @@ def make_objective(name: str, data: ImageSet, *, label_smoothing: float, seed: i
         raise InputError(f"'{name}' is not a sinewy.objectives.plain.Objective class.")
     parameters = inspect.signature(kind).parameters.values()
     own = {p.name: p for p in parameters if p.name not in ("data", "label_smoothing", "seed")}
-    for option in options:
-        if option not in own:
-            raise unknown_name(f"option of {name}", option, sorted(own))
+    check_options(name, options, sorted(own))
     for option, parameter in own.items():
         required = parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
         if required and option not in options:

@@ -190,7 +190,7 @@ class Sparsifier:
         """Leave the optimizer; the weights stay sparse as they are, and `masks` stays readable. Returns itself."""
         if self._hooks is not None:
             self._hooks.remove()
-            self._hooks = None
+            self._hooks = self._data = None  # a trained model shall not keep its training set alive
         return self
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sinewy.errors import InputError, unknown_name
-from sinewy.families import resolve
+from sinewy.errors import InputError
+from sinewy.families import check_options, resolve
 from sinewy.sparsify import SPARSIFIERS
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.saved import constructor_options
@@ -16,8 +16,5 @@ def make_sparsifier(name: str, **options: Any) -> Sparsifier:
     kind = resolve("sparsifier", name, SPARSIFIERS)
     if not (isinstance(kind, type) and issubclass(kind, Sparsifier)):
         raise InputError(f"'{name}' is not a sinewy.Sparsifier class.")
-    known = ["sparsity", *constructor_options(kind)]
-    for option in options:
-        if option not in known:
-            raise unknown_name(f"option of {name}", option, known)
+    check_options(name, options, ["sparsity", *constructor_options(kind)])
     return kind(**options)

@@ -15,8 +15,8 @@ from sinewy.criteria.batches import batches_for, scoring_batches
 from sinewy.criteria.criterion import Batch, Loss
 from sinewy.criteria.running import check_finite, type_of
 from sinewy.criteria.subject import private, without_hooks
-from sinewy.errors import InputError, unknown_name
-from sinewy.families import resolve
+from sinewy.errors import InputError
+from sinewy.families import check_options, resolve
 from sinewy.layers import Pattern, prunable, unwrap
 from sinewy.masks import Masks
 from sinewy.metrics.cost import layer_flops
@@ -102,9 +102,7 @@ def make_channel_criterion(name: str, **options: Any) -> ChannelCriterion:
     if not (isinstance(kind, type) and issubclass(kind, ChannelCriterion)):
         raise InputError(f"'{name}' is not a sinewy.structured.criterion.ChannelCriterion class.")
     known = [] if kind.__init__ is object.__init__ else list(inspect.signature(kind).parameters)
-    for option in options:
-        if option not in known:
-            raise unknown_name(f"option of {name}", option, [*known, "of", "min_channels"])
+    check_options(name, options, known)
     return kind(**options)
 
 
