@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -20,12 +20,16 @@ from sinewy.report.escaping import readable
 def render(template: str, **facts: Any) -> str:
     """Return the page that a template of this room makes of `facts`; text in them is escaped."""
     scripts = {"library": get_plotlyjs(), "drawing": _resource("page.js")}
-    page: str = _template(template).render(
-        version=__version__,
-        css=Markup(_resource("page.css")),
-        policy=_policy(scripts.values()),
-        **{name: Markup(text) for name, text in scripts.items()},
-        **facts,
+    page: str = (
+        _environment()
+        .get_template(template)
+        .render(
+            version=__version__,
+            css=Markup(_resource("page.css")),
+            policy=_policy(scripts.values()),
+            **{name: Markup(text) for name, text in scripts.items()},
+            **facts,
+        )
     )
     return page
 
@@ -43,7 +47,13 @@ def _resource(name: str) -> str:
 
 
 @cache
-def _template(name: str) -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["readable"] = readable
-    return environment.from_string(_resource(name))
+    return environment

@@ -75,7 +75,7 @@ def summary(study: StudyRecord, panel: Panel | None = None) -> dict[str, Any]:
 
 
 def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
-    sections = _sections(study, panel, reason)
+    parts = sections(study, panel, reason)
     differing, settings, shared = tables.differing_settings(study.runs)
     return render(
         "page.html.j2",
@@ -83,7 +83,7 @@ def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
         answer=answer(study, panel),
         warnings=warnings(study),
         notes=panel.notes if panel else [reason],
-        sections=sections,
+        sections=parts,
         results=tables.results(panel) if panel else [],
         results_csv=csv_uri(tables.results_csv(panel)) if panel else "",
         marks=tables.MARKS,
@@ -99,7 +99,7 @@ def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
     )
 
 
-def _sections(study: StudyRecord, panel: Panel | None, reason: str) -> list[Section]:
+def sections(study: StudyRecord, panel: Panel | None, reason: str) -> list[Section]:
     """Return the numbered sections in reading order; a figure that cannot be drawn says why."""
     methods = list(dict.fromkeys(run.method for run in study.runs))
     style = styles(methods, study.reference)
