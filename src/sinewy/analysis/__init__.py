@@ -12,6 +12,8 @@ from sinewy.analysis.panel import Panel
 from sinewy.analysis.potential import Potential, first_break, potential, prune_potential
 from sinewy.analysis.potential_table import Overparameterisation, commensurate, margin_sweep, overparameterisation
 from sinewy.analysis.proportions import clopper_pearson, discordance, mcnemar
+from sinewy.analysis.study_certificate import certify_methods
+from sinewy.analysis.training_certificate import TrainingCertificate, certify_training
 
 __all__ = [
     "Certificate",
@@ -23,8 +25,11 @@ __all__ = [
     "Panel",
     "Potential",
     "Spreads",
+    "TrainingCertificate",
     "Wins",
     "certify",
+    "certify_methods",
+    "certify_training",
     "clopper_pearson",
     "commensurate",
     "discordance",

@@ -131,9 +131,14 @@ def certify(
     more on some shift is at most `alpha`, however the shifts are correlated. Raises InputError for other shapes or
     ranges.
     """
-    parent, pruned = _booleans(parent_correct, "parent_correct", 2), _booleans(pruned_correct, "pruned_correct", 3)
+    parent, pruned = (
+        as_booleans(parent_correct, "parent_correct"),
+        as_booleans(pruned_correct, "pruned_correct", "sparsities"),
+    )
     levels = np.asarray(sparsities, np.float64)
-    _check(parent, pruned, levels, margin, alpha, test)
+    check_request(parent, pruned, levels, margin, alpha)
+    if test not in noninferiority.TESTS:
+        raise unknown_name("test", test, noninferiority.TESTS)
     names = tuple(shifts) if shifts is not None else tuple(f"shift {j}" for j in range(len(parent)))
     if len(names) != len(parent):
         raise InputError(f"{len(names)} names were given for {len(parent)} shifts.")
@@ -197,19 +202,21 @@ def _reason(
     return f"{stop} is within the margin, but {n:,} examples cannot show it; about {needed:,} would."
 
 
-def _booleans(values: ArrayLike, name: str, dimensions: int) -> NDArray[np.bool_]:
+def as_booleans(values: ArrayLike, name: str, *before: str) -> NDArray[np.bool_]:
+    """Return verdicts of shape (*`before`, shifts, n) as booleans; raises InputError for others."""
     array = np.asarray(values)
     if array.dtype != np.bool_ and (array.dtype.kind not in "iu" or not np.isin(array, (0, 1)).all()):
         raise InputError(f"{name} must be booleans (whether each answer is right), got {array.dtype}.")
-    if array.ndim != dimensions or 0 in array.shape:
-        axes = "(shifts, n)" if dimensions == 2 else "(sparsities, shifts, n)"
-        raise InputError(f"{name} must have shape {axes}, none of them 0, got {array.shape}.")
+    axes = (*before, "shifts", "n")
+    if array.ndim != len(axes) or 0 in array.shape:
+        raise InputError(f"{name} must have shape ({', '.join(axes)}), none of them 0, got {array.shape}.")
     return array.astype(np.bool_)
 
 
-def _check(
-    parent: NDArray[np.bool_], pruned: NDArray[np.bool_], levels: Array, margin: float, alpha: float, test: str
+def check_request(
+    parent: NDArray[np.bool_], pruned: NDArray[np.bool_], levels: Array, margin: float, alpha: float
 ) -> None:
+    """Raise InputError for verdicts, sparsities, a margin or a level that do not fit each other or their ranges."""
     if pruned.shape[1:] != parent.shape:
         raise InputError(
             f"pruned_correct has shifts and examples {pruned.shape[1:]}, parent_correct {parent.shape}; "
@@ -225,5 +232,3 @@ def _check(
         )
     if not 0 < alpha < 0.5:
         raise InputError(f"alpha={alpha} must lie between 0 and 0.5; 0.05 is usual.")
-    if test not in noninferiority.TESTS:
-        raise unknown_name("test", test, noninferiority.TESTS)
