@@ -37,6 +37,7 @@ SLOWEST_MS = {32: 0.5}
 MEAN_MS = {32: 0.15}
 MEAN_RATIO = {32: 0.067, 64: 0.067, 224: 0.1}
 OTHERS_RATIO = 0.333
+KIND_RATIO = {224: 1.0}
 
 Seconds = Callable[[], float]
 
@@ -145,6 +146,9 @@ def judge(result: dict[str, Any]) -> list[dict[str, Any]]:
         ratio, other_ratio = (sum(own[k] for k in kinds) / sum(peer[k] for k in kinds) for kinds in (own, others))
         goals.append((f"corruption time / imagecorruptions time ({label})", ratio, MEAN_RATIO[size]))
         goals.append(("the same without glass_blur, the peer's slowest", other_ratio, OTHERS_RATIO))
+        if size in KIND_RATIO:
+            worst = max(own, key=lambda kind: own[kind] / peer[kind])
+            goals.append((f"the same of the worst kind ({worst})", own[worst] / peer[worst], KIND_RATIO[size]))
     return [{"name": name, "value": value, "target": goal, "met": value <= goal} for name, value, goal in goals]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from PIL import Image
 
 import sinewy as sw
 from sinewy.data import ImageSet
-from sinewy.errors import CorruptFileError, InputError
+from sinewy.errors import CorruptFileError, InputError, MissingExtraError
 from sinewy.probes.corruption import CorruptionProbe
-from sinewy.sets import generate, open_set
+from sinewy.sets import generate, open_set, verify_archives
+from sinewy.sets.archives import ARCHIVES
 from sinewy.sets.checksums import CIFAR_10_C, CIFAR_100_C
+from sinewy.sets.clips import open_clip
 from sinewy.sets.published_arrays import ARRAYS
+from sinewy.sets.published_folders import FOLDERS
 from sinewy.shifts import CORRUPTIONS
 from test_shifts_contract import pictures
 
@@ -30,6 +34,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, str]], No
 
     def change(name: str, checksums: dict[str, str]) -> None:
         monkeypatch.setitem(ARRAYS, name, ARRAYS[name]._replace(images=COUNT, checksums=checksums))
+
+    return change
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None]:
+    """Make a set of pictures known with few classes and pictures."""
+
+    def change(name: str, classes: int, pictures: int) -> None:
+        monkeypatch.setitem(FOLDERS, name, FOLDERS[name]._replace(classes=classes, pictures=pictures))
 
     return change
 
@@ -169,13 +183,18 @@ def picture(path: Path, level: int, size: tuple[int, int] = (30, 30)) -> None:
     Image.new("RGB", size, (level, level, level)).save(path)
 
 
-def test_pictures_in_folders(tmp_path: Path) -> None:
+def test_pictures_in_folders(tmp_path: Path, counted: Callable[..., None]) -> None:
     for group, kind in (("blur", "defocus_blur"), ("", "fog")):
         for severity in (1, 2):
             for number, wnid in enumerate(("n02", "n01")):
                 for i in range(2):
                     path = tmp_path / group / kind / str(severity) / wnid / f"ILSVRC_{i}.JPEG"
                     picture(path, 100 * number + 10 * severity + i)
+    with pytest.raises(CorruptFileError, match="holds 4 files in 2 classes, the published imagenet-c 50,000 in 1000"):
+        open_set("imagenet-c", tmp_path).part("fog", 1)
+    said = open_set("imagenet-c", tmp_path, whole=False).part("fog", 1).protocol
+    assert said.endswith("checked by structure, a part of the set: 4 files in 2 classes")
+    counted("imagenet-c", 2, 4)
     opened = open_set("imagenet-c", tmp_path)
     assert opened.kinds == ("fog", "defocus_blur")
     part = opened.part("defocus_blur", 2)
@@ -191,13 +210,19 @@ def test_pictures_in_folders(tmp_path: Path) -> None:
     picture(tmp_path / "fog/1/n02/ILSVRC_1.JPEG", 5, (40, 30))
     with pytest.raises(InputError, match="has another size than .*; name resize= and crop="):
         opened.part("fog", 1).images(0, 4)
+    whole = (tmp_path / "fog/1/n01/ILSVRC_0.JPEG").read_bytes()
+    (tmp_path / "fog/1/n01/ILSVRC_0.JPEG").write_bytes(whole[: len(whole) - 40])
+    with pytest.raises(CorruptFileError, match=r"ILSVRC_0.JPEG cannot be opened as a picture \(.*[Tt]runcated"):
+        opened.part("fog", 1).images(0, 1)
     for path in (tmp_path / "fog/2/n02").iterdir():
         path.unlink()
     with pytest.raises(CorruptFileError, match="n02 holds no pictures; the set is not whole"):
         opened.part("fog", 2)
 
 
-def test_sets_that_are_one_shift(tmp_path: Path) -> None:
+def test_sets_that_are_one_shift(tmp_path: Path, counted: Callable[..., None]) -> None:
+    counted("imagenet-v2", 3, 3)
+    counted("objectnet", 1, 1)
     for number in (0, 2, 10):
         picture(tmp_path / "v2" / str(number) / "a.jpeg", number)
     part = open_set("imagenet-v2", tmp_path / "v2").part()
@@ -209,6 +234,115 @@ def test_sets_that_are_one_shift(tmp_path: Path) -> None:
     inner = open_set("objectnet", tmp_path / "objectnet").part().images(0, 1)
     assert inner.shape == (1, 3, 30, 30)
     assert inner[0].amax((1, 2)).tolist() == [10, 20, 30]
+
+
+def test_labels_in_the_order_of_a_models_outputs(tmp_path: Path, counted: Callable[..., None]) -> None:
+    """ImageNet-R has 200 of the 1000 classes: its folders must not be numbered 0 to 199."""
+    counted("imagenet-r", 2, 2)
+    for wnid in ("n03", "n01"):
+        picture(tmp_path / "imagenet-r" / wnid / "art_0.jpg", 5)
+    wnids = ("n01", "n02", "n03")
+    part = open_set("imagenet-r", tmp_path, classes=wnids).part()
+    assert (part.labels.tolist(), part.classes) == ([0, 2], wnids)
+    assert open_set("imagenet-r", tmp_path).part().labels.tolist() == [0, 1]
+    with pytest.raises(InputError, match=r"has 1 classes that are not among classes= \(n03, ...\)"):
+        open_set("imagenet-r", tmp_path, classes=wnids[:2]).part()
+
+
+def voc(folder: Path, sizes: tuple[tuple[int, int], ...] = ((30, 20), (30, 20))) -> None:
+    """Write what VOC-C looks like, beside the masks of Pascal VOC: a mask is 0 but for its left half."""
+    (folder / "SegmentationClass").mkdir(parents=True)
+    for number, size in enumerate(sizes):
+        picture(folder / f"fog/3/2007_{number}.jpg", 9 * number, size)
+        mask = np.zeros(size[::-1], np.uint8)
+        mask[:, : size[0] // 2] = 7 + number
+        mask[0] = 255
+        found = Image.fromarray(mask)
+        found.putpalette([value % 256 for value in range(768)])
+        found.save(folder / f"SegmentationClass/2007_{number}.png")
+
+
+def test_voc_c_has_a_label_for_every_pixel(tmp_path: Path) -> None:
+    voc(tmp_path)
+    part = sw.shifts.load("voc-c/fog/3", root=tmp_path)
+    assert part.images(0, 2).shape == (2, 3, 20, 30)
+    masks = part.masks(0, 2)
+    assert (masks.dtype, masks.shape) == (torch.uint8, (2, 20, 30))
+    assert masks[:, 5, 3].tolist() == [7, 8]
+    assert masks.unique().tolist() == [0, 7, 8, 255]
+    cut = open_set("voc-c", tmp_path, resize=16, crop=12).part("fog", 3)
+    assert cut.images(0, 2).shape[2:] == cut.masks(0, 2).shape[1:] == (12, 12)
+    assert set(cut.masks(0, 2).unique().tolist()) <= {0, 7, 8, 255}
+    (tmp_path / "SegmentationClass/2007_1.png").unlink()
+    with pytest.raises(InputError, match="2007_1.jpg has no mask .*2007_1.png"):
+        part.masks(0, 2)
+    (tmp_path / "SegmentationClass/2007_0.png").write_bytes(b"not a picture")
+    with pytest.raises(CorruptFileError, match="2007_0.png cannot be opened as a mask"):
+        part.masks(0, 1)
+    (tmp_path / "SegmentationClass").rename(tmp_path / "masks")
+    with pytest.raises(InputError, match="holds no folder SegmentationClass: VOC-C has pictures only"):
+        part.masks(0, 1)
+
+
+def test_masks_of_pascal_voc_are_read(dev_data: Path, tmp_path: Path) -> None:
+    source = dev_data / "voc_sample"
+    (tmp_path / "noise/1").mkdir(parents=True)
+    for mask in (source / "SegmentationClass").glob("*.png"):
+        picture = (source / "JPEGImages" / mask.name).with_suffix(".jpg")
+        (tmp_path / "noise/1" / picture.name).write_bytes(picture.read_bytes())
+    (tmp_path / "SegmentationClass").symlink_to(source / "SegmentationClass")
+    part = open_set("voc-c", tmp_path, resize=100, crop=90).part("noise", 1)
+    masks = part.masks(0, len(part))
+    assert masks.shape == (len(part), 90, 90)
+    assert set(masks.unique().tolist()) <= {*range(21), 255}
+
+
+def test_clips_of_ucf101_c(tmp_path: Path, counted: Callable[..., None]) -> None:
+    av = pytest.importorskip("av")
+    counted("ucf101-c", 2, 0)
+    for number, name in enumerate(("Archery", "Biking")):
+        path = tmp_path / "zoom_blur/2" / name / f"v_{name}_g01_c01.avi"
+        path.parent.mkdir(parents=True)
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for frame in range(12):
+                flat = np.full((48, 64, 3), 100 * number + 10 * frame, np.uint8)
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(flat, format="rgb24")))
+            file.mux(stream.encode(None))
+    opened = open_set("ucf101-c", tmp_path, resize=32, crop=30, frames=4)
+    part = opened.part("zoom_blur", 2)
+    assert (part.classes, part.labels.tolist()) == (("Archery", "Biking"), [0, 1])
+    clips = part.images(0, 2)
+    assert (clips.dtype, clips.shape) == (torch.uint8, (2, 4, 3, 30, 30))
+    assert clips[1, :, 0, 5, 5].tolist() == pytest.approx([100, 140, 170, 210], abs=6)
+    assert opened.protocol()["frames"] == 4
+    (tmp_path / "zoom_blur/2/Biking/v_Biking_g01_c01.avi").write_bytes(b"RIFF")
+    with pytest.raises(CorruptFileError, match="v_Biking_g01_c01.avi cannot be decoded as a video"):
+        part.images(1, 2)
+    with pytest.raises(InputError, match="frames must be a whole number above 0, got 0"):
+        open_set("ucf101-c", tmp_path, frames=0)
+
+
+def test_videos_without_pyav_name_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match="pip install av"):
+        open_clip(tmp_path / "a.avi", 4)
+
+
+def test_archives_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(len(md5) == 32 for each in ARCHIVES.values() for md5 in each.values())
+    md5 = hashlib.md5(b"a tar").hexdigest()
+    monkeypatch.setitem(ARCHIVES, "imagenet-c", {"blur.tar": md5, "noise.tar": "0" * 32})
+    (tmp_path / "blur.tar").write_bytes(b"a tar")
+    assert verify_archives("imagenet-c", tmp_path) == ("blur.tar",)
+    (tmp_path / "noise.tar").write_bytes(b"a ta")
+    with pytest.raises(CorruptFileError, match=r"noise.tar is not the published archive \(md5 .*, expected 000"):
+        verify_archives("imagenet-c", tmp_path)
+    with pytest.raises(InputError, match=r"holds no archive of mnist-c \(mnist_c.zip\)"):
+        verify_archives("mnist-c", tmp_path)
+    with pytest.raises(InputError, match="unknown set with archive checksums 'imagenet-cc'. Did you mean 'imagenet-c'"):
+        verify_archives("imagenet-cc", tmp_path)
 
 
 def test_unknown_names_and_folders_are_refused(tmp_path: Path) -> None:

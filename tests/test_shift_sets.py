@@ -394,6 +394,64 @@ def test_what_a_cache_cannot_know_is_refused(tmp_path: Path) -> None:
         Cache(tmp_path).images(images(), Continuous("uniform_noise/0.1/pixel"))
 
 
+PEAK = """
+import resource, sys, tracemalloc, numpy as np, torch
+from pathlib import Path
+import sinewy
+from sinewy.data import ImageSet
+from sinewy.sets import Cache, generate
+from sinewy.shifts import Corruption, corrupt
+count, folder = int(sys.argv[1]), Path(sys.argv[2])
+np.lib.format.open_memmap(folder / "clean.npy", "w+", np.uint8, (count, 3, 32, 32))[:] = 7
+pixels = np.load(folder / "clean.npy", mmap_mode="r+")
+data = ImageSet(pixels, np.arange(count) % 10, "n", "test", tuple("abcdefghij"), (0.5,) * 3, (0.5,) * 3)
+data.hash
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if sys.argv[3] == "generate":
+    generate(data, ["gaussian_noise"], folder / "set", severities=(3,))
+elif sys.argv[3] == "cache":
+    Cache(folder / "cache").images(data, Corruption("gaussian_noise", 3))
+status = Path("/proc/self/status").read_text()
+print(int(status.split("RssAnon:")[1].split()[0]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["generate", "cache"])
+def test_memory_does_not_grow_with_the_set(tmp_path: Path, what: str) -> None:
+    """Memory of the process's own, without the pages of mapped files; 60 000 images are 184 MB."""
+    used = {}
+    for count in (2_000, 60_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        words = [sys.executable, "-c", PEAK, str(count), str(folder), what]
+        used[count] = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert used[60_000] - used[2_000] < 20_000, used
+
+
+def test_fashion_mnist_c_is_made_with_the_kinds_of_mnist_c(tmp_path: Path) -> None:
+    """`sinewy shift fashion-mnist --suite mnist-c` does this; the name of the data says which of the two it is."""
+    data = replace(images(8, grey=True), name="fashion-mnist")
+    manifest = generate(data, ["mnist-c"], tmp_path / "set", layout="mnist")
+    assert manifest["data"]["name"] == "fashion-mnist"
+    made = np.load(tmp_path / "set/rotate/test_images.npy")
+    shift = sw.shifts.load("fashion-mnist-c/rotate")
+    assert np.array_equal(made[..., 0], shift(torch.from_numpy(data.images))[:, 0, 2:30, 2:30].numpy())
+
+
+def test_a_full_disk_stops_the_cache_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    data, shift = images(), Corruption("fog", 2)
+    with monkeypatch.context() as broken:
+        broken.setattr("sinewy.sets.files._Hashed.write", full)
+        with pytest.raises(InputError, match="cannot write .*No space left on device"):
+            Cache(tmp_path).images(data, shift)
+    assert not [path for path in tmp_path.iterdir() if path.is_file()]
+    assert torch.equal(Cache(tmp_path).images(data, shift).block(0, 30), shift(torch.from_numpy(data.images)))
+
+
 @pytest.mark.slow
 def test_processes_share_a_cache(tmp_path: Path) -> None:
     code = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sinewy.errors import InputError
-from sinewy.shifts import BENCHMARK, CORRUPTIONS, PRESETS, SEVERITIES, corrupt, protocol
+from sinewy.shifts import BENCHMARK, CORRUPTIONS, PRESETS, SEVERITIES, corrupt, frost, protocol
 from sinewy.shifts.corruption import VALUES_PER_BLOCK
 from sinewy.shifts.draws import Draws
 
@@ -109,14 +110,36 @@ def test_bytes_do_not_depend_on_the_size_of_the_blocks(kind: str, request: pytes
 
 
 @every_kind
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.usefixtures("_threads")
-def test_bytes_do_not_depend_on_the_number_of_threads(kind: str) -> None:
-    images = pictures(24)
+def test_bytes_do_not_depend_on_the_number_of_threads(kind: str, preset: str) -> None:
+    images = pictures({"cifar": 24, "tiny": 8, "imagenet": 1}[preset], PRESETS[preset])
     results = []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        results.append(corrupt(images, kind, 3))
+        frost._sheet.cache_clear()  # what is kept between calls is made anew, too
+        results.append(corrupt(images, kind, 3, preset=preset))
     assert torch.equal(*results)
+
+
+GROWING: dict[str, Sequence[int]] = dict.fromkeys(CORRUPTIONS, SEVERITIES) | {
+    "glass_blur": (3, 4),  # by its constants: a pass more, but otherwise only smoother
+    "motion_blur": (1, 2, 3, 5),  # 3 and 4 differ in how long a tail of the same Gaussian is kept
+    "frost": (1, 2, 3),  # less of the image, from severity 3 on, brings it nearer to grey
+    "saturate": (3, 4, 5),  # less colour first, then more
+    "elastic_transform": (5, 2),  # its jitter shrinks as its displacements grow
+    "spatter": (1, 2, 3),  # water, then mud
+    "pixelate": (1, 4, 5),  # 30, 28 and 27 of 32 pixels: which fit the edges better is chance
+}
+"""Severities of the preset "cifar" in the order of their error, where the published constants go one way."""
+
+
+@every_kind
+def test_the_error_grows_with_severity(kind: str) -> None:
+    images = pictures(100)
+    images = torch.cat([images, images.flip(2), images.mT.flip(3)])
+    errors = [(corrupt(images, kind, severity).double() - images).square().mean().sqrt() for severity in GROWING[kind]]
+    assert all(one < two for one, two in pairwise(errors)), errors
 
 
 @every_kind

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sinewy.sets.archives import verify_archives as verify_archives
     from sinewy.sets.cache import Cache as Cache
     from sinewy.sets.gallery import write_gallery as write_gallery
     from sinewy.sets.generating import generate as generate
@@ -19,6 +20,7 @@ _HOMES = {
     "PublishedSet": "sinewy.sets.published",
     "generate": "sinewy.sets.generating",
     "open_set": "sinewy.sets.published",
+    "verify_archives": "sinewy.sets.archives",
     "write_gallery": "sinewy.sets.gallery",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #1b1b1b; margin: 1.5rem; }
 table { border-collapse: collapse; }
 th, td { padding: .35rem .5rem; text-align: left; vertical-align: top; font-weight: normal; }
 thead th { position: sticky; top: 0; background: #fff; border-bottom: 1px solid #bbb; font-weight: 600; }
-tbody th { font-weight: 600; max-width: 15rem; overflow-wrap: anywhere; }
+tbody th { font-weight: 600; min-width: 7rem; position: sticky; left: 0; background: #fff; }
 td small { display: block; color: #5a5a5a; font-size: .8rem; white-space: nowrap; }
 img { display: block; image-rendering: {{ "pixelated" if scale > 1 else "auto" }}; }
 .wrong { max-width: 40rem; color: #8a3b00; }
@@ -45,7 +46,7 @@ frequencies.</p>
 <table><thead><tr><th>kind</th><th>clean</th>
 {% for s in severities %}<th>{{ heading }}{{ s }}</th>{% endfor %}</tr></thead>
 <tbody>
-{% for row in rows %}<tr><th scope="row">{{ row.kind }}</th>
+{% for row in rows %}<tr><th scope="row">{% for word in row.words %}{{ word }}<wbr>{% endfor %}</th>
 <td><img src="{{ clean }}" width="{{ width }}" height="{{ height }}" alt="clean"></td>
 {% for cell in row.cells %}<td{% if row.single %} colspan="{{ severities | length }}"{% endif %}>\
 <img src="{{ cell.picture }}" width="{{ width }}" height="{{ height }}" \
@@ -99,11 +100,12 @@ def _row(
     kind: str, images: Tensor, severities: Sequence[int], preset: str, seed: int, recompress: int | None
 ) -> dict[str, Any]:
     chosen = severities_of(kind, severities)
+    said = {"kind": kind, "words": re.findall(r"[^_/]*[_/]?", kind)}  # where a long name may be broken
     try:
         cells = [_cell(_shift(kind, severity, preset, recompress), severity, images, seed) for severity in chosen]
     except InputError as error:
-        return {"kind": kind, "cells": [], "single": False, "wrong": str(error)}
-    return {"kind": kind, "cells": cells, "single": len(chosen) < len(severities), "wrong": ""}
+        return {**said, "cells": [], "single": False, "wrong": str(error)}
+    return {**said, "cells": cells, "single": len(chosen) < len(severities), "wrong": ""}
 
 
 def _shift(kind: str, severity: int, preset: str, recompress: int | None) -> Shift:

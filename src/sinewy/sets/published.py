@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sinewy.errors import InputError, unknown_name
 from sinewy.files import read_json
 from sinewy.sets.published_arrays import ARRAYS, MANIFEST, array_kinds, array_part, layout_of
 from sinewy.sets.published_folders import FOLDERS, folder_kinds, folder_part
+from sinewy.sets.published_masks import masks_folder, open_masks
 
 Images = Callable[[int, int], Tensor]
 
@@ -26,8 +27,9 @@ Images = Callable[[int, int], Tensor]
 class PublishedPart:
     """One kind at one severity of a published set: its images in order, opened when asked for, and their labels.
 
-    `labels` are int64 (N,); of pictures in folders they number `classes`, the class folders by name. `checked` says
-    what the files were tested for: "md5" where checksums are known, else "structure".
+    `labels` are int64 (N,); of pictures in folders they number `classes`, the class folders by name, or what `open_set`
+    was given; of VOC-C, whose labels are `masks`, they are 0. `checked` says what the files were tested for: "md5"
+    where checksums are known, else "structure".
     """
 
     name: str
@@ -35,6 +37,7 @@ class PublishedPart:
     classes: tuple[str, ...]
     checked: str
     _open: Images = field(repr=False)
+    _masks: Images | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,8 +50,20 @@ class PublishedPart:
         return f"published files of {self.name}, checked by {self.checked}"
 
     def images(self, start: int, stop: int) -> Tensor:
-        """Return images `start` to `stop` (exclusive) as uint8 (n, 3, H, W); only these are read."""
+        """Return images `start` to `stop` (exclusive) as uint8 (n, 3, H, W), clips as (n, T, 3, H, W).
+
+        Only these are read; raises CorruptFileError for one that is truncated.
+        """
         return self._open(start, min(stop, len(self)))
+
+    def masks(self, start: int, stop: int) -> Tensor:
+        """Return the classes of the pixels of images `start` to `stop`, uint8 (n, H, W), 255 where none is given.
+
+        Raises InputError for a set without, and for images whose mask is not there.
+        """
+        if self._masks is None:
+            raise InputError(f"{self.name} has one label per image, not one per pixel; use labels.")
+        return self._masks(start, min(stop, len(self)))
 
     def blocks(self, size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels) block after block."""
@@ -72,9 +87,21 @@ class PublishedPart:
 class PublishedSet:
     """A published set in a folder; made by `open_set`."""
 
-    def __init__(self, name: str, root: Path, *, resize: int | None = None, crop: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        *,
+        resize: int | None = None,
+        crop: int | None = None,
+        classes: Sequence[str] | None = None,
+        whole: bool = True,
+        frames: int = 16,
+    ) -> None:
         self.name, self.root = name, root
         self._options = {"resize": resize, "crop": crop}
+        self._more: dict[str, Any] = {"classes": None if classes is None else tuple(classes), "whole": whole}
+        self._frames = frames
         self._pictures = name not in ARRAYS or (name == "generated" and layout_of(root) == "folders")
         self._kinds: Mapping[str, Path] = (folder_kinds if self._pictures else array_kinds)(name, root)
 
@@ -96,14 +123,17 @@ class PublishedSet:
         if kind is None or kind not in self._kinds:
             raise unknown_name(f"kind of {self.name} in {self.root}", str(kind), self._kinds)
         place = self._kinds[kind]
-        if self._pictures:
-            images, labels, classes, checked = folder_part(self.name, place, severity, **self._options)
-        else:
+        name = self.name if kind == self.name else f"{self.name}/{kind}/{severity}"
+        if not self._pictures:
             images, labels, classes, checked = array_part(self.name, place, severity)
-        single = kind == self.name
-        return PublishedPart(
-            self.name if single else f"{self.name}/{kind}/{severity}", labels, classes, checked, images
-        )
+            return PublishedPart(name, labels, classes, checked, images)
+        options: dict[str, Any] = {**self._options, **self._more, "frames": self._frames}
+        images, labels, classes, checked, files = folder_part(self.name, place, severity, **options)
+        masks = self._masks_of(files) if self.name == "voc-c" else None
+        return PublishedPart(name, labels, classes, checked, images, masks)
+
+    def _masks_of(self, files: tuple[Path, ...]) -> Images:
+        return lambda start, stop: open_masks(masks_folder(self.root), files[start:stop], **self._options)
 
     def protocol(self) -> dict[str, Any]:
         """Return what results under this set say of its bytes."""
@@ -111,20 +141,32 @@ class PublishedSet:
             manifest = read_json(self.root / MANIFEST)
             return {**manifest["protocol"], "set": manifest["data"]}
         said: dict[str, Any] = {"source": "published files", "set": self.name}
-        return said | {key: value for key, value in self._options.items() if value is not None}
+        said |= {key: value for key, value in self._options.items() if value is not None}
+        return said | ({"frames": self._frames} if self.name == "ucf101-c" else {})
 
 
 def open_set(
-    name: str, root: str | os.PathLike[str], *, resize: int | None = None, crop: int | None = None
+    name: str,
+    root: str | os.PathLike[str],
+    *,
+    resize: int | None = None,
+    crop: int | None = None,
+    classes: Sequence[str] | None = None,
+    whole: bool = True,
+    frames: int = 16,
 ) -> PublishedSet:
     """Return the published set `name` whose files are in `root`, or in a folder of its published name there.
 
     Arrays, memory-mapped: cifar10-c and cifar100-c (MD5 of every file tested once per process), mnist-c, cifar10-c-bar,
     cifar10.1, and folders made by `sinewy.sets.generate` under the name "generated". Pictures in folders: imagenet-c,
     imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c (KIND/SEVERITY/CLASS/*), imagenet-v2, imagenet-r, objectnet
-    (CLASS/*), voc-c (KIND/SEVERITY/*, no labels); `resize` and `crop` are for these. Where no checksum of single files
-    is published, number, shape and type are tested instead, and the protocol says "structure". Raises InputError for
-    an unknown name or an absent folder, and for a generated set under a published name.
+    (CLASS/*), voc-c (KIND/SEVERITY/*, labelled by Pascal VOC's SegmentationClass in `root`); clips: ucf101-c
+    (KIND/SEVERITY/CLASS/*.avi), of which `frames` frames are read, by PyAV. `resize` and `crop` are for pictures and
+    clips. Labels number the class folders by name; `classes` names them in the order of a model's outputs instead, as
+    ImageNet-R's 200 of 1000 need. Where no checksum of single files is published, number, shape and type are tested,
+    and the protocol says "structure": pictures and classes must be as many as were published unless `whole` is False
+    (`sinewy.sets.verify_archives` tests the archives). Raises InputError for an unknown name or an absent folder, and
+    for a generated set under a published name.
     """
     known = (*ARRAYS, *FOLDERS)
     if name not in known:
@@ -132,7 +174,9 @@ def open_set(
     place = Path(root).expanduser()
     if not place.is_dir():
         raise InputError(f"{place} is not a folder; unpack the files of {name} there.")
-    return PublishedSet(name, place, resize=resize, crop=crop)
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+        raise InputError(f"frames must be a whole number above 0, got {frames!r}.")
+    return PublishedSet(name, place, resize=resize, crop=crop, classes=classes, whole=whole, frames=frames)
 
 
 def open_part(name: str, root: str | os.PathLike[str]) -> PublishedPart:

@@ -156,11 +156,17 @@ def open_picture(path: Path, resize: int | None = None, crop: int | None = None)
 
 def prepared(picture: Image.Image, resize: int | None, crop: int | None, path: Path) -> Tensor:
     """Return an RGB picture, scaled and cut as `open_picture` says; `path` is for the sentence of what is wrong."""
-    if resize is not None:
-        picture = picture.resize(_scaled(picture.size, resize), Image.Resampling.BILINEAR)
-    if crop is not None:
-        picture = _middle(picture, crop, path)
+    picture = fitted(picture, resize, crop, path, Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def fitted(
+    picture: Image.Image, resize: int | None, crop: int | None, path: Path, resampling: Image.Resampling
+) -> Image.Image:
+    """Return a picture with its shorter side scaled to `resize` and its middle `crop` x `crop` kept."""
+    if resize is not None:
+        picture = picture.resize(_scaled(picture.size, resize), resampling)
+    return picture if crop is None else _middle(picture, crop, path)
 
 
 def _scaled(sides: Sequence[int], shorter: int) -> tuple[int, int]:

@@ -50,7 +50,7 @@ ZOOM_BLUR = {  # stop and step of np.arange from 1; rounding includes the stop o
 def gaussian_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
     """Return uint8 `images` (N, 3, H, W) filtered by a Gaussian cut at 4 sigma, edges replicated; nothing is random."""
     del draws
-    return to_uint8(gaussian(images, GAUSSIAN_BLUR[preset][severity - 1]) + ON_THE_EDGE)
+    return to_uint8(gaussian(images, GAUSSIAN_BLUR[preset][severity - 1]).add_(ON_THE_EDGE))
 
 
 def defocus_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
@@ -70,9 +70,15 @@ def defocus_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Te
     padded = F.pad(images.double(), (reach,) * 4, mode="reflect")
     size = [next_fast_len(side, real=True) for side in padded.shape[-2:]]
     # the disk is symmetric, so convolving is correlating, and the part that wraps around is cut off
-    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel.to(images.device), s=size)
+    spectrum = torch.fft.rfft2(padded, s=size).mul_(_disk_spectrum(kernel, *size).to(images.device))
     levels = torch.fft.irfft2(spectrum, s=size)[..., 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
-    return to_uint8(levels + ON_THE_EDGE)
+    return to_uint8(levels.add_(ON_THE_EDGE))
+
+
+@lru_cache(maxsize=32)  # by identity of the disk, which is kept itself
+def _disk_spectrum(disk: Tensor, height: int, width: int) -> Tensor:
+    spectrum: Tensor = torch.fft.rfft2(disk, s=(height, width))
+    return spectrum
 
 
 @lru_cache(maxsize=32)
@@ -102,11 +108,11 @@ def glass_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Tens
     height, width = images.shape[-2:]
     if min(height, width) <= 2 * reach:
         raise _too_small("glass_blur", height, width, 2 * reach + 1, severity, preset)
-    blurred = to_uint8(gaussian(images, sigma) + ON_THE_EDGE)
+    blurred = to_uint8(gaussian(images, sigma).add_(ON_THE_EDGE))
     moves = draws.integers(-reach, reach, passes, height - 2 * reach, width - 2 * reach, 2)
     origin = _origins(moves, height, width, reach)
     moved = blurred.flatten(2).gather(2, origin[:, None].expand(-1, 3, -1)).view_as(images)
-    return to_uint8(gaussian(moved, sigma) + ON_THE_EDGE)
+    return to_uint8(gaussian(moved, sigma).add_(ON_THE_EDGE))
 
 
 def _origins(moves: Tensor, height: int, width: int, reach: int) -> Tensor:
@@ -154,7 +160,7 @@ def zoom_blur(images: Tensor, severity: int, preset: str, draws: Draws) -> Tenso
     average = _zoom_average(height, width, *ZOOM_BLUR[preset][severity - 1]).to(images.device)
     pixels = images.reshape(-1, height * width).T.double()
     levels = (average @ pixels).T.reshape(images.shape)
-    return to_uint8(levels + ON_THE_EDGE)
+    return to_uint8(levels.add_(ON_THE_EDGE))
 
 
 @lru_cache(maxsize=5)

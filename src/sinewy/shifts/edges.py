@@ -11,12 +11,17 @@ from torch import Tensor
 _TAN_22 = 13573
 """tan(22.5 degrees) in units of 2^-15, OpenCV's integer."""
 
-_MOVES = (
-    (1.0, ((0, 1), (1, 0)), (1, 2, 4, 8, 16)),
-    (1.4, ((1, 1), (1, -1)), (1, 2, 4, 8)),
-    (2.1969, ((1, 2), (2, 1), (1, -2), (2, -1)), (1, 2, 4, 8)),
+_MOVES = tuple(
+    (down * times, right * times, torch.tensor(cost * times, dtype=torch.float32))
+    for cost, directions, repetitions in (
+        (1.0, ((0, 1), (1, 0)), (1, 2, 4, 8, 16)),
+        (1.4, ((1, 1), (1, -1)), (1, 2, 4, 8)),
+        (2.1969, ((1, 2), (2, 1), (1, -2), (2, -1)), (1, 2, 4, 8)),
+    )
+    for down, right in directions
+    for times in repetitions
 )
-"""Cost, directions and repetitions of the steps of OpenCV's 5 x 5 distance; together they reach FARTHEST and beyond."""
+"""Steps of OpenCV's 5 x 5 distance, doubled and doubled again, with their costs; together they go beyond FARTHEST."""
 
 FARTHEST = 20.0
 """Distances, in pixels, are cut off here."""
@@ -30,8 +35,17 @@ def shifted(padded: Tensor, down: int, right: int, reach: int = 1) -> Tensor:
 
 def mirrored(maps: Tensor) -> Tensor:
     """Return `maps` with one more pixel on each side, the image mirrored about its outermost pixels."""
-    maps = torch.cat((maps[1:2], maps, maps[-2:-1]))
-    return torch.cat((maps[:, 1:2], maps, maps[:, -2:-1]), 1)
+    padded = _framed(maps)
+    padded[0, 1:-1], padded[-1, 1:-1] = maps[1], maps[-2]
+    padded[:, 0], padded[:, -1] = padded[:, 2], padded[:, -3]
+    return padded
+
+
+def _framed(maps: Tensor) -> Tensor:
+    """Return `maps` with room for one more pixel on each side; several times faster than `torch.cat` on a CPU."""
+    padded = maps.new_empty(maps.shape[0] + 2, maps.shape[1] + 2, maps.shape[2])
+    padded[1:-1, 1:-1] = maps
+    return padded
 
 
 def sum_3x3(maps: Tensor) -> Tensor:
@@ -60,8 +74,9 @@ def _less(first: Tensor | int, second: Tensor) -> Tensor:
 
 
 def _sobel(levels: Tensor) -> tuple[Tensor, Tensor]:
-    padded = torch.cat((levels[:1], levels, levels[-1:]))
-    padded = torch.cat((padded[:, :1], padded, padded[:, -1:]), 1)
+    padded = _framed(levels)
+    padded[0, 1:-1], padded[-1, 1:-1] = levels[0], levels[-1]
+    padded[:, 0], padded[:, -1] = padded[:, 1], padded[:, -2]
     down, right = padded[2:] - padded[:-2], padded[:, 2:] - padded[:, :-2]
     return right[:-2] + 2 * right[1:-1] + right[2:], down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
 
@@ -77,10 +92,14 @@ def _across_maximum(dx: Tensor, dy: Tensor, strength: Tensor) -> Tensor:
     rising = torch.maximum(shifted(around, -1, 1), shifted(around, 1, -1))
     x, y = dx.abs(), dy.abs() << 15
     is_level, is_upright = _less(y, x * _TAN_22), _less(x * (_TAN_22 + (1 << 16)), y)
-    is_rising = (dx ^ dy) >> 31
-    slanted = (rising & is_rising) | (falling & ~is_rising)
-    rival = (level & is_level) | (upright & is_upright) | (slanted & ~is_level & ~is_upright)
+    rival = _chosen(rising, falling, (dx ^ dy) >> 31)
+    rival = _chosen(level, _chosen(upright, rival, is_upright), is_level)
     return _less(rival, strength)
+
+
+def _chosen(first: Tensor, second: Tensor, which: Tensor) -> Tensor:
+    """Return `first` where `which` is all ones, `second` where it is 0, for int32."""
+    return second ^ ((first ^ second) & which)
 
 
 def joined(sure: Tensor, candidates: Tensor) -> Tensor:
@@ -110,14 +129,12 @@ def distance(edges: Tensor) -> Tensor:
     finds it, and doubled strides make a pass of k steps log2(k) steps long.
     """
     far = (1 - edges.float()) * FARTHEST
-    for cost, directions, repetitions in _MOVES:
-        for down, right in directions:
-            for times in repetitions:
-                _relax(far, down * times, right * times, cost * times)
+    for down, right, cost in _MOVES:
+        _relax(far, down, right, cost)
     return far
 
 
-def _relax(far: Tensor, down: int, right: int, cost: float) -> None:
+def _relax(far: Tensor, down: int, right: int, cost: Tensor) -> None:
     """Lower `far` in place to `cost` above the values (down, right) pixels away, on both sides."""
     height, width = far.shape[:2]
     if down >= height or abs(right) >= width:
@@ -142,4 +159,5 @@ def equalized(levels: Tensor, count: int) -> Tensor:
     scale = 255 / (total - darkest).clamp(min=1).float()
     spread = ((ranks - darkest).clamp(min=0).float() * scale).round_().clamp_(max=255)
     same = torch.arange(count, device=levels.device, dtype=torch.float32)
-    return torch.where(total == darkest, same, spread).flatten()[levels + offset]
+    spread = torch.where(total == darkest, same, spread)
+    return spread.T.gather(0, levels.flatten(0, 1)).view(levels.shape)

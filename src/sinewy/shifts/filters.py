@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sinewy.shifts.banded import filter_columns, filter_rows
+
 ON_THE_EDGE = 1e-9
 """Added to float64 grey levels before truncation, so that a sum that is exactly a whole number is not cut short."""
 
@@ -54,8 +56,7 @@ def separable(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     The matrices of this module are float64: the order of summation in a matrix product depends on the batch size, and
     only float64 keeps that below what truncation to grey levels can see.
     """
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    return rows @ (images.to(columns.dtype) @ columns.mT)
+    return filter_columns(rows, filter_rows(images.to(columns.dtype), columns))
 
 
 @lru_cache(maxsize=512)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +28,9 @@ _FROST = {
 
 _SCALE = {"cifar": 0.2, "tiny": 0.3, "imagenet": 1.0}
 """How much the pictures are shrunk before they are cut."""
+
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Numbers of pixels, and their weights."""
 
 _ORIGINALS = {
     "frost1.png": "6ead634ace1f366d77e87078b465863c",
@@ -94,11 +97,28 @@ def _fitting(picture: Tensor, scale: float, height: int, width: int) -> float:
 
 
 def _resized(picture: Tensor, scale: float) -> Tensor:
-    """Return uint8 `picture` (3, H, W) scaled bilinearly, without smoothing first, as `cv2.resize(fx=scale)` does."""
+    """Return uint8 `picture` (3, H, W) scaled bilinearly, without smoothing first, as `cv2.resize(fx=scale)` does.
+
+    Shrunk to the bit alike, since OpenCV computes in whole numbers; enlarged, to one level. The sides are rounded down.
+    """
     if scale == 1:
         return picture
-    scaled = F.interpolate(picture[None].double(), scale_factor=scale, mode="bilinear", align_corners=False)
-    return (scaled[0] + 0.5).floor_().clamp_(0, 255).to(torch.uint8)
+    levels = picture.numpy().astype(np.int64)
+    (above, upper), (below, lower) = _neighbours(levels.shape[1], scale)
+    (left, near), (right, far) = _neighbours(levels.shape[2], scale)
+    rows = levels[:, :, left] * near + levels[:, :, right] * far >> 4
+    mixed = (rows[:, above] * upper[:, None] >> 16) + (rows[:, below] * lower[:, None] >> 16)
+    return torch.from_numpy((mixed + 2 >> 2).astype(np.uint8))
+
+
+def _neighbours(size: int, scale: float) -> tuple[Places, Places]:
+    """Return the two pixels of `size` that each pixel of the scaled side lies between, and their weights in 1/2048."""
+    place = ((np.arange(int(size * scale)) + 0.5) * (1 / scale) - 0.5).clip(0, size - 1).astype(np.float32)
+    first = np.floor(place)
+    share = place - first
+    one, other = (np.rint(weight * 2048).astype(np.int64) for weight in (1 - share, share))
+    pixel = first.astype(np.int64)
+    return (pixel, one), (np.minimum(pixel + 1, size - 1), other)
 
 
 @cache

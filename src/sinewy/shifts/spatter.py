@@ -55,18 +55,18 @@ def spatter(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor:
     mean, std, sigma, threshold, last, liquid = _SPATTER[preset][severity - 1]
     wetness = gaussian(draws.normal(height, width).double() * std + mean, sigma)
     if liquid == "water":
-        return _splash(images, wetness.masked_fill_(wetness < threshold, 0), last)
+        levels = to_uint8(wetness * 255).mul_((wetness >= threshold).view(torch.uint8))
+        return _splash(images, levels.permute(1, 2, 0).contiguous(), last)
     cover = gaussian((wetness > threshold).double(), last)[:, None]
     cover.masked_fill_(cover < 0.8, 0)
     return to_uint8((images * (1 - cover)).add_(cover * _colour(_MUD, images.device)).add_(ON_THE_EDGE))
 
 
-def _splash(images: Tensor, wetness: Tensor, strength: float) -> Tensor:
-    """Return `images` lit by drops: `wetness` (N, H, W) in [0, 1] times the relief of its edges."""
-    levels = to_uint8(wetness * 255).permute(1, 2, 0).contiguous()
+def _splash(images: Tensor, levels: Tensor, strength: float) -> Tensor:
+    """Return `images` lit by drops: wetness, uint8 `levels` (H, W, N), times the relief of its edges."""
     shine = (levels * _relief(levels)).permute(2, 0, 1)[:, None].double()
     brightest = shine.amax((2, 3), keepdim=True)
-    shine *= strength / brightest.clamp(min=1)
+    shine *= strength / brightest.clamp_(min=1)
     return to_uint8((shine * _colour(_WATER, images.device)).add_(images).add_(ON_THE_EDGE))
 
 
@@ -77,7 +77,8 @@ def _relief(levels: Tensor) -> Tensor:
     lit = torch.zeros_like(levels, dtype=torch.float32)
     for row, weights in zip((-1, 0, 1), _EMBOSS, strict=True):
         for column, weight in zip((-1, 0, 1), weights, strict=True):
-            lit.add_(shifted(height, row, column), alpha=weight)
+            if weight:
+                lit.add_(shifted(height, row, column), alpha=weight)
     return (sum_3x3(lit.clamp_(0, 255)) / 9).round_()
 
 
