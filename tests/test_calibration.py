@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import sinewy as sw
 from sinewy.analysis import calibrated
+from sinewy.analysis.calibrated import RELIABILITY
 from sinewy.analysis.evidence import Evidence
 from sinewy.metrics.calibration import (
     TEMPERATURES,
@@ -132,7 +133,14 @@ def test_findings_are_the_metrics_with_paired_intervals():
     assert found["dense", "NLL"].estimate.value == pytest.approx(
         -np.log(confidence.astype(np.float32)).mean(), rel=1e-5
     )
-    assert {measure for _, measure in found} == {"NLL", "Brier", "ECE, equal width", "ECE, equal mass", "MCE"}
+    assert {measure for _, measure in found} == {
+        "NLL",
+        "Brier",
+        "ECE, equal width",
+        "ECE, equal mass",
+        "MCE",
+        RELIABILITY,
+    }
 
 
 def test_the_interval_of_an_honest_model_is_not_pushed_away_from_zero():

@@ -9,6 +9,7 @@ from scipy.stats import ttest_ind
 import sinewy as sw
 from sinewy.analysis import by_class
 from sinewy.analysis.evidence import Evidence
+from sinewy.analysis.forgotten import forgotten, with_populations
 from sinewy.metrics.classes import (
     class_changes,
     most_sensitive_class,
@@ -16,6 +17,7 @@ from sinewy.metrics.classes import (
     recall_per_class,
 )
 from sinewy.outcomes import CLEAN, Outcomes
+from sinewy.records import RunRecord, StudyRecord
 
 LABEL = np.array([0, 0, 0, 0, 1, 1, 3, 3])
 DENSE = np.array([0, 0, 0, 1, 1, 1, 3, 0])
@@ -80,6 +82,34 @@ def test_findings_of_one_pair():
     lowest = by_name["sparse", "all", "lowest recall"]
     assert (lowest.estimate.value, lowest.x) == (0, 3)
     assert ("dense", "all", "share of exemplars") not in by_name
+
+
+def study(dense: list[np.ndarray], sparse: list[np.ndarray], label: np.ndarray = LABEL) -> StudyRecord:
+    runs = [
+        RunRecord(f"{method} {seed}", method, seed, 0.0, outcomes={CLEAN: outcomes(label, prediction)})
+        for method, predictions in (("dense", dense), ("sparse", sparse))
+        for seed, prediction in enumerate(predictions)
+    ]
+    other = RunRecord("elsewhere", "sparse", 9, 0.0, outcomes={CLEAN: outcomes(label[:3], label[:3])})
+    return StudyRecord("study", "dense", (*runs, other, RunRecord("planned", "sparse", 8, 0.0, state="new")), "")
+
+
+def test_what_the_models_of_a_study_forgot():
+    lost = forgotten(study([DENSE], [SPARSE]))["sparse"]
+    assert (lost.models, lost.exemplars.tolist()) == ((1, 1), [4, 6])
+    assert [change.number for change in lost.classes] == [0, 1, 3]
+    assert with_populations({"classes": []}, study([DENSE], [SPARSE])) == {"classes": []}
+    several = study([DENSE, DENSE, LABEL], [SPARSE, DENSE, SPARSE])
+    rows = with_populations({"classes": [], "attack": []}, several)
+    share = next(row for row in rows["classes"] if row["measure"].startswith("share"))
+    assert (share["condition"], share["estimate"]["value"]) == ("3 against 3 models", 2 / 8)
+    p = {row["x"]: row["estimate"]["value"] for row in rows["classes"] if row["measure"].startswith("p of")}
+    expected = class_changes(LABEL, np.stack([DENSE, DENSE, LABEL]), np.stack([SPARSE, DENSE, SPARSE]), 4)
+    assert p == pytest.approx({float(c.number): c.p for c in expected if not np.isnan(c.p)})
+    assert p
+    assert rows["attack"] == []
+    with pytest.raises(sw.InputError, match="no run of the reference dense"):
+        forgotten(study([], [SPARSE]))
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,28 @@ def test_gradients_of_groups_are_the_same_in_every_way(model, network):
         assert torch.allclose(values, found["in turn"], atol=1e-6 * float(found["in turn"].abs().max()), rtol=1e-3)
 
 
+class Branching(nn.Module):
+    """A model that torch.func cannot map, for it looks at its values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(192, 3)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.linear(x if float(x.detach().sum()) > 1e9 else 2 * x)
+
+
+def test_a_model_that_cannot_be_mapped_goes_in_turn():
+    model, (images, labels) = Branching(), blobs(6, 4)
+    weights, grouped = {"linear.weight": model.linear.weight}, (images[:, None], labels[:, None])
+    ways = [
+        list(group_gradients(model, weights, *grouped, nn.functional.cross_entropy, how=how))
+        for how in (None, "in turn")
+    ]
+    assert torch.equal(*(torch.cat(way) for way in ways))
+
+
 def test_a_model_without_a_last_linear_layer():
     pooled = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(sw.InputError, match="last step is an nn.Linear"):

@@ -186,3 +186,27 @@ def test_models_without_a_bound():
         upper_bound(Squaring(), torch.rand(1, 3))
     with pytest.raises(sw.InputError, match="nn.Sequential of layers, got Squaring"):
         seqlip(Squaring(), torch.rand(1, 3))
+
+
+def test_batch_norms_are_folded_in_both_upper_bounds():
+    """Else SeqLip would pay for a norm's largest gain, and stand above AutoLip, which sees it folded."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(216, 8),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        nn.Linear(8, 3),
+    )
+    images = torch.rand(64, 3, 8, 8)
+    for _ in range(20):
+        model.train()(images)
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([5.0, 0.1, 0.2, 0.1, 3.0, 0.5]))
+    model.eval()
+    lower = lower_bound(model, images[:8], steps=20, ascent=10)[1].max()
+    upper = upper_bound(freeze(model), images)
+    assert float(lower) <= seqlip(model, images) * (1 + 1e-4) <= upper * (1 + 2e-4)

@@ -63,6 +63,20 @@ def test_rounding_by_hand():
     assert found[2, :2].tolist() == pytest.approx([-0.14, 0.06], abs=1e-6)
 
 
+def test_one_scale_for_a_tensor_by_hand():
+    own = {"w": torch.tensor([[7.0, -3.4, 0.6], [0.4, 0.0, -0.6]])}
+    assert rounded(own, 4, per_channel=False)["w"].tolist() == [[7, -3, 1], [0, 0, -1]]
+    assert torch.equal(
+        perturbation("int4-tensor", 0.0, seed=0, draw=0)(own)["w"], rounded(own, 4, per_channel=False)["w"]
+    )
+    assert rounded(own, 4)["w"][1].tolist() == pytest.approx([0.6 * 5 / 7, 0, -0.6])
+    assert not rounded({"w": torch.zeros(2, 2)}, 4, per_channel=False)["w"].any()
+    large = weights()["b"]
+    scale = float(large.abs().max()) / 127
+    theirs = torch.fake_quantize_per_tensor_affine(large, scale, 0, -127, 127)
+    assert torch.allclose(rounded({"b": large}, 8, per_channel=False)["b"], theirs, atol=1e-6)
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_rounding_is_to_the_nearest_of_its_levels(bits):
     own = weights()
@@ -105,6 +119,22 @@ def test_the_probe_runs_the_perturbed_model():
     expected = sw.audit(by_hand, data(), probes=[]).outcomes("model")[CLEAN]
     assert own["relative-0.5", 2].loss == pytest.approx(expected.loss, abs=1e-5)
     assert not np.allclose(own["relative-0.5", 1].loss, expected.loss, atol=1e-3)
+
+
+def test_models_are_measured_under_the_same_draws():
+    """A model measured with another, with a sparse copy of itself or alone, meets the same noise."""
+    model = sw.models.build("lenet5", classes=4, image_size=16, seed=0).eval()
+    other = sw.models.build("lenet5", classes=4, image_size=16, seed=1).eval()
+    settings = {"probes": ["weight-noise"], "noises": ["relative"], "sigmas": [0.4], "draws": 2}
+    both = sw.audit({"one": model, "two": other, "twin": copy.deepcopy(model)}, data(), **settings)
+    alone = sw.audit(model, data(), **settings).evidence["weight-noise"].outcomes["model"]
+    own = both.evidence["weight-noise"].outcomes
+    for draw in (1, 2):
+        key = ("relative-0.4", draw)
+        assert np.array_equal(own["one"][key].loss, alone[key].loss)
+        assert np.array_equal(own["one"][key].loss, own["twin"][key].loss)
+    twin = [row for row in both.findings("weight-noise") if row["method"] == "twin"]
+    assert all(row["difference"]["low"] == row["difference"]["high"] == 0 for row in twin)
 
 
 def test_findings_by_hand():

@@ -69,6 +69,12 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def file_name(text: str) -> str:
+    """Return a name for a file that stands for `text` alone: itself where it can be, else shortened and hashed."""
+    safe = text.replace("/", "_").replace("%", "_")[:80]
+    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
 def digest(path: Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
     """Return the hexadecimal digest of the bytes of `path`, read in blocks."""
     state = algorithm()

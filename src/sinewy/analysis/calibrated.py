@@ -8,16 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinewy.analysis.evidence import Array, Evidence, Finding, known, means, statistics
-from sinewy.metrics.calibration import assign, gaps, maximum_calibration_error
-from sinewy.outcomes import CLEAN, Condition
+from sinewy.analysis.proportions import clopper_pearson
+from sinewy.metrics.calibration import assign, gaps, maximum_calibration_error, reliability
+from sinewy.outcomes import CLEAN, Condition, Outcomes
 
 SCALED: Condition = ("temperature", 1)
+
+RELIABILITY = "accuracy by confidence"
+"""The measure of the reliability curve; an honest model's lies on the diagonal."""
 
 
 def findings(evidence: Evidence) -> list[Finding]:
     """Return ECE in bins of equal width and of equal mass, MCE, NLL and Brier score; lower is better for all.
 
-    ECE's resampled values are moved back by their bias, for chance alone makes gaps between confidence and accuracy.
+    Beside them stands the reliability curve, as one series: the accuracy in each bin of equal width that is not empty,
+    at the bin's middle, with its exact interval. ECE's resampled values are moved back by their bias, for chance alone
+    makes gaps between confidence and accuracy.
     """
     found = []
     conditions = [("as trained", CLEAN)]
@@ -41,7 +47,23 @@ def findings(evidence: Evidence) -> list[Finding]:
             outcomes = evidence.outcomes[method][condition]
             worst = known(maximum_calibration_error(outcomes.confidence, outcomes.correct), len(outcomes))
             found.append(Finding(method, name, "MCE", worst, better="lower"))
+            found += _reliability(method, name, outcomes)
     return found
+
+
+def _reliability(method: str, name: str, outcomes: Outcomes) -> list[Finding]:
+    return [
+        Finding(
+            method,
+            f"{name}, confidence ({part.low:.2f}, {part.high:.2f}]",
+            RELIABILITY,
+            clopper_pearson(round(part.accuracy * part.count), part.count),
+            x=(part.low + part.high) / 2,
+            better="",
+            series=name,
+        )
+        for part in reliability(outcomes.confidence, outcomes.correct)
+    ]
 
 
 def _calibration_errors(evidence: Evidence, name: str, condition: Condition, binning: str) -> list[Finding]:

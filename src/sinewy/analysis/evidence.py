@@ -27,7 +27,7 @@ class Evidence:
 
     reference: str
     outcomes: Mapping[str, Mapping[Condition, Outcomes]]
-    scores: Mapping[str, Mapping[str, Mapping[str, Array]]] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, Mapping[str, NDArray[Any]]]] = field(default_factory=dict)
     about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property

@@ -35,6 +35,10 @@ class Examples:
         targets = None if self.targets is None else self.targets[places]
         return Examples(self.images[places], self.labels[places], targets, self.numbers[places], self.seed)
 
+    def first(self, count: int) -> Examples:
+        """Return the first of the examples."""
+        return self.take(torch.arange(min(count, len(self)), device=self.images.device))
+
     def fooled(self, logits: Tensor) -> Tensor:
         """Return bool (N,): the predicted class is not the label, or, where there are targets, is the target."""
         prediction = logits.argmax(1)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sinewy.attacks import checked
+from sinewy.attacks import ATTACKS, checked
 from sinewy.attacks.apgd import wrong_class
 from sinewy.attacks.examples import Examples, Result
+from sinewy.attacks.kept import Kept, meaning
+from sinewy.attacks.preflight import SOME, check_victim
 from sinewy.attacks.victim import Victim, device_of, lent
 from sinewy.errors import InputError, unknown_name
 
@@ -39,6 +43,8 @@ def run(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     device: torch.device | str | None = None,
+    folder: str | Path | None = None,
+    preflight: bool = True,
     **options: Any,
 ) -> list[tuple[Tensor, Tensor]]:
     """Return (adversarial, fooled) for each eps, in the order given: images like `images`, and bool (N,).
@@ -58,8 +64,12 @@ def run(
     `options` are the attack's: see `pgd`, `apgd_t` and so on. Random numbers depend on the seed and on the image's
     number in its set, counted from `start`, so `batch` (by default 64, on a GPU 1024) changes results by rounding only.
     `device` is where the work is done, by default where the model is; results live where `images` do. The model is used
-    in evaluation mode, and left as it was: mode, gradients, and the global random state. Raises InputError for anything
-    else, MissingExtraError where a package is missing.
+    in evaluation mode, and left as it was: mode, gradients, and the global random state. With a `folder` the batches
+    that took their time are kept there as they are done, and the same call goes on after them.
+
+    Before it starts, a model is refused on which attacks would seem weaker than they are: one that returns
+    probabilities, answers at random, or has a gradient of exactly zero everywhere; `preflight` False attacks it all the
+    same. Raises InputError for these and for input that does not fit, MissingExtraError where a package is missing.
 
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
     >>> [(adversarial, fooled)] = run("fgsm", model, torch.rand(2, 3, 2, 2), torch.tensor([0, 1]), eps=8 / 255)
@@ -80,9 +90,16 @@ def run(
     if len(images) == 0:
         return [(images.detach().clone(), torch.zeros(0, dtype=torch.bool, device=images.device)) for _ in radii]
     with lent(model, place, seed) as borrowed:
-        job = Job(name, attack, Victim(borrowed, means, deviations), size, place)
+        victim = Victim(borrowed, means, deviations)
+        asked = {"attack": name, "norm": norm, "stop": stop_when_fooled, "seed": seed, "start": start, **options}
+        how = {"batch": size, "mean": means, "std": deviations, "eps": radii}
+        tensors = {"images": images, "labels": labels}
+        kept = None if folder is None else Kept(folder, meaning(borrowed, tensors, asked | how | _said(targets)))
+        job = Job(name, attack, victim, size, place, kept)
         # Cloned, because what was made in inference mode cannot take part in a graph.
         examples, logits = job.prepare(images.detach().clone(), labels.clone(), targets, seed, start)
+        if preflight:
+            job.check(examples, gradients=name in ATTACKS and name != "autoattack")
         found = job.attack(examples, logits, sorted(set(radii)), stop=stop_when_fooled)
     return [found[radius] for radius in radii]
 
@@ -90,8 +107,11 @@ def run(
 class Job:
     """One attack on one model, in batches of `size` on `device`; what it keeps lives where the images do."""
 
-    def __init__(self, name: str, attack: Attack, victim: Victim, size: int, device: torch.device) -> None:
+    def __init__(
+        self, name: str, attack: Attack, victim: Victim, size: int, device: torch.device, kept: Kept | None = None
+    ) -> None:
         self._name, self._attack, self._victim, self._size, self._device = name, attack, victim, size, device
+        self._kept = kept
 
     def prepare(
         self, images: Tensor, labels: Tensor, targets: Tensor | str | None, seed: int, start: int
@@ -114,12 +134,21 @@ class Job:
         found = {}
         for radius in radii:
             standing = (~fooled).nonzero().squeeze(1) if stop else torch.arange(len(examples), device=fooled.device)
-            for places in torch.split(standing, self._size) if radius > 0 else ():
+            for number, places in enumerate(torch.split(standing, self._size) if radius > 0 else ()):
                 part = self._to_device(examples.take(places))
-                images, hit = self._checked(self._attack(self._victim, part, radius), part)
+                work = partial(self._attacked, part, radius)
+                images, hit = self._kept.result(radius, number, work, part.images) if self._kept else work()
                 adversarial[places], fooled[places] = images.to(adversarial.device), hit.to(fooled.device)
             found[radius] = (adversarial.clone(), fooled.clone())
         return found
+
+    def check(self, examples: Examples, *, gradients: bool) -> None:
+        """Refuse a model on which the attack would say nothing; see `attacks.preflight`."""
+        some = self._to_device(examples.first(SOME))
+        check_victim(self._victim, some.images, some.labels, gradients=gradients)
+
+    def _attacked(self, part: Examples, radius: float) -> Result:
+        return self._checked(self._attack(self._victim, part, radius), part)
 
     def _to_device(self, part: Examples) -> Examples:
         targets = None if part.targets is None else part.targets.to(self._device)
@@ -153,6 +182,10 @@ def _targets(targets: Tensor | str | None, labels: Tensor, logits: Tensor) -> Te
         same = int((targets == labels).nonzero()[0])
         raise InputError(f"the target of image {same} is its label, {int(labels[same])}; give another class.")
     return targets
+
+
+def _said(targets: Tensor | str | None) -> dict[str, Any]:
+    return {"targets": targets.tolist() if isinstance(targets, Tensor) else targets}
 
 
 def _device(name: torch.device | str) -> torch.device:

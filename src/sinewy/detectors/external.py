@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import abstractmethod
 from importlib import import_module
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from sinewy.detectors.detector import Batches, SingleDetector, features_of
 from sinewy.detectors.network import Network
-from sinewy.errors import MissingExtraError
+from sinewy.errors import InputError, MissingExtraError
 
 
 def package() -> Any:
@@ -62,6 +63,9 @@ class Mahalanobis(_OnFeatures):
 
     def _fitted(self, layer: torch.nn.Linear, features: Tensor, labels: Tensor) -> Any:
         del layer
+        absent = sorted(set(range(int(labels.max()) + 1)) - set(labels.tolist()))
+        if absent:
+            raise InputError(f"Mahalanobis needs training images of every class; class {absent[0]} has none.")
         return self._package.Mahalanobis(None).fit_features(features, labels)
 
 
@@ -70,10 +74,16 @@ class KNN(_OnFeatures):
 
     def __init__(self, *, k: int = 50) -> None:
         super().__init__()
+        if importlib.util.find_spec("sklearn") is None:
+            raise MissingExtraError("detector 'knn' of pytorch-ood needs scikit-learn: pip install scikit-learn")
+        if k < 1:
+            raise InputError(f"k={k} must be at least 1.")
         self.k = k
 
     def _fitted(self, layer: torch.nn.Linear, features: Tensor, labels: Tensor) -> Any:
         del layer
+        if len(features) < self.k:
+            raise InputError(f"KNN needs at least k={self.k} training images, got {len(features)}; set a smaller k.")
         return self._package.KNN(None, k=self.k).fit_features(features, labels)
 
 
@@ -91,6 +101,8 @@ class ViM(_OnFeatures):
         weight = layer.weight.detach().cpu()
         bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().cpu()
         dimension = features.shape[1] // 2 if self.d is None else self.d
+        if not 0 < dimension < features.shape[1]:
+            raise InputError(f"ViM's d={dimension} must lie between 0 and {features.shape[1]}, the number of features.")
         return self._package.ViM(None, d=dimension, w=weight, b=bias).fit_features(features, labels)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-
-from sinewy.detectors.by_layer import layer_gradients, layers_of
 
 VALUES = 1 << 24
 """Gradients held at a time, in numbers: 64 MiB of float32."""
@@ -16,7 +15,10 @@ VALUES = 1 << 24
 IMAGES = 128
 """Images that go through the model at a time, if a group has no more."""
 
-HOWS = ("layers", "mapped", "in turn")
+LARGE = 16
+"""From so many images a group is enough work by itself, and on a CPU the groups go in turn."""
+
+HOWS = ("mapped", "in turn")
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, classes), labels (B,)) -> one number."""
@@ -34,27 +36,34 @@ def group_gradients(
     """Yield the gradients of `loss` as (some groups, all weights), in order; weights come in the order of `weights`.
 
     `inputs` is (groups, B, C, H, W), `labels` (groups, B), `weights` those of the model itself, which must not mix the
-    images of a batch. `how`, one of HOWS, is chosen by itself: "layers", one pass over many groups, where all weights
-    are those of plain layers that run once; else torch.func's "mapped" on a GPU, and "in turn" on a CPU.
+    images of a batch. `how`, one of HOWS, is chosen by itself: many groups at once by torch.func, "mapped", where they
+    are small or a GPU is to be filled, else, and for a model that torch.func cannot map, one after the other.
     """
-    layers = layers_of(model, weights) if how in (None, "layers") else None
     together = max(1, min(VALUES // sum(weight.numel() for weight in weights.values()), IMAGES // inputs.shape[1]))
 
     def of_group(parameters: dict[str, Tensor], images: Tensor, answers: Tensor) -> Tensor:
         return loss(functional_call(model, parameters, (images,)), answers)
 
-    mapped = how == "mapped" or (how is None and inputs.device.type != "cpu")
+    maps = how == "mapped" or (how is None and (inputs.device.type != "cpu" or inputs.shape[1] < LARGE))
     for some, answers in zip(torch.split(inputs, together), torch.split(labels, together), strict=True):
         with torch.enable_grad():
-            found = layer_gradients(model, layers, some, answers, loss) if layers else None
-            if found is not None:
-                yield torch.cat(found, dim=1).detach()
-            else:
-                yield (_mapped if mapped else _in_turn)(of_group, dict(weights), some, answers).detach()
+            found = _mapped(of_group, dict(weights), some, answers) if maps else None
+            if found is None:
+                maps = False
+                found = _in_turn(of_group, dict(weights), some, answers)
+        yield found.detach()
 
 
-def _mapped(of_group: Callable[..., Tensor], weights: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
-    found = vmap(grad(of_group), in_dims=(None, 0, 0))(weights, inputs, labels)
+def _mapped(
+    of_group: Callable[..., Tensor], weights: dict[str, Tensor], inputs: Tensor, labels: Tensor
+) -> Tensor | None:
+    """Return the gradients of all groups, or None for a model that branches on its values or changes them in place."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        try:
+            found = vmap(grad(of_group), in_dims=(None, 0, 0))(weights, inputs, labels)
+        except RuntimeError:
+            return None
     return torch.cat([found[name].flatten(1) for name in weights], dim=1)
 
 

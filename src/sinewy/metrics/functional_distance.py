@@ -6,7 +6,7 @@ space the networks are fed (normalised pixels), and is not clipped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -59,9 +59,7 @@ def functional_distance(
     with answering(parent, *others.values()):
         for start in range(0, len(images), batch):
             block = images[start : start + batch]
-            random = Draws("functional distance", 0, seed, start, len(block), block.device)
-            for number in range(draws):
-                noise = (random.uniform(*block.shape[1:]) * 2 - 1).to(block.dtype)
+            for number, noise in enumerate(uniform_noise(block, draws, seed=seed, start=start)):
                 for index, eps in enumerate(levels):
                     if eps == 0 and number:
                         continue
@@ -69,6 +67,13 @@ def functional_distance(
                     for name, values in found.items():
                         sums[name][:, index, start : start + len(block)] += values * (draws if eps == 0 else 1)
     return {name: Similarity(*(total / draws)) for name, total in sums.items()}
+
+
+def uniform_noise(images: Tensor, draws: int, *, seed: int, start: int) -> Iterator[Tensor]:
+    """Yield `draws` of noise, uniform within 1, in the shape and type of `images`, the first of which is `start`."""
+    random = Draws("functional distance", 0, seed, start, len(images), images.device)
+    for _ in range(draws):
+        yield (random.uniform(*images.shape[1:]) * 2 - 1).to(images.dtype)
 
 
 def _compare(parent: nn.Module, others: Mapping[str, nn.Module], inputs: Tensor) -> dict[str, NDArray[np.float64]]:

@@ -53,11 +53,15 @@ def grad_cam(
 
 
 def last_convolution(model: nn.Module, example: Tensor) -> str:
-    """Return the name of the convolution that runs last on `example`, the usual layer for Grad-CAM."""
-    ran: list[str] = []
+    """Return the name of the convolution that runs last on `example`, the usual layer for Grad-CAM.
+
+    Convolutions with outputs of one place are passed over: they tell no region from another. Raises InputError where
+    there is no other.
+    """
+    ran: dict[str, int] = {}
     inner = unwrap(model)
     hooks = [
-        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+        module.register_forward_hook(partial(_places, ran, name))
         for name, module in inner.named_modules()
         if isinstance(module, nn.Conv2d)
     ]
@@ -69,7 +73,10 @@ def last_convolution(model: nn.Module, example: Tensor) -> str:
             hook.remove()
     if not ran:
         raise InputError(f"{type(inner).__name__} runs no convolution; name a layer with feature maps.")
-    return ran[-1]
+    regional = [name for name, places in ran.items() if places > 1]
+    if not regional:
+        raise InputError(f"the feature maps of {type(inner).__name__} are one place on images of this size.")
+    return regional[-1]
 
 
 @torch.no_grad()
@@ -118,6 +125,13 @@ def _keep(kept: list[Tensor], module: nn.Module, inputs: object, output: Tensor)
     del module, inputs
     kept.append(output)
     return output.clone()
+
+
+def _places(ran: dict[str, int], name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
+    """Write down, in the order in which they run, how many places the outputs of convolutions have."""
+    del module, inputs
+    ran.pop(name, None)
+    ran[name] = output.shape[-2] * output.shape[-1]
 
 
 def _resized(maps: Tensor, size: torch.Size) -> Tensor:

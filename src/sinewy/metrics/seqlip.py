@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sinewy.errors import InputError
 from sinewy.metrics.operators import CONVOLUTIONS, LARGEST, SLOPES, layer_norm, linear_part, matrix_of
@@ -17,6 +19,11 @@ EXACT = 16
 MOVES = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout2d)
 GATES = (nn.ReLU, nn.ReLU6, nn.ELU, nn.Softplus, nn.Tanh, nn.Hardtanh, nn.Sigmoid)
 """Activations whose slope lies between 0 and its maximum in SLOPES."""
+
+FUSES: dict[tuple[type, type], Callable[..., nn.Module]] = {
+    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
+    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn_eval,
+}
 
 RESTARTS, STEPS, INNER = 5, 100, 20
 
@@ -31,7 +38,7 @@ def seqlip(model: nn.Module, example: Tensor, *, seed: int = 0) -> float:
     InputError for a network that is not nn.Sequential.
     """
     bound = 1.0
-    for segment in _segments(_flat(model), example[:1]):
+    for segment in _segments(_folded(_flat(model)), example[:1]):
         bound *= _of_segment(segment, seed) if isinstance(segment, list) else segment
     return bound
 
@@ -44,6 +51,21 @@ def _flat(model: nn.Module) -> Iterator[nn.Module]:
             yield from _flat(child)
         else:
             yield child
+
+
+def _folded(layers: Iterator[nn.Module]) -> Iterator[nn.Module]:
+    """Yield the layers, batch norms in evaluation mode folded into the convolution or linear layer before them."""
+    last: nn.Module | None = None
+    for layer in layers:
+        fuse = FUSES.get((type(last), type(layer)))
+        if last is not None and fuse is not None and not layer.training:
+            last = fuse(copy.deepcopy(last).eval(), layer)
+            continue
+        if last is not None:
+            yield last
+        last = layer
+    if last is not None:
+        yield last
 
 
 def _segments(layers: Iterator[nn.Module], example: Tensor) -> Iterator[list[Tensor] | float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,17 +16,22 @@ from sinewy.analysis import attacked
 from sinewy.analysis.evidence import Evidence, Finding
 from sinewy.attacks import ATTACKS, NORMS
 from sinewy.attacks.checked import checked_eps, make_attack
+from sinewy.attacks.preflight import weaknesses
 from sinewy.attacks.running import run
+from sinewy.attacks.victim import Victim, lent
 from sinewy.data import ImageSet
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
 from sinewy.outcomes import Outcomes
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.preflight import weaknesses
+from sinewy.probes.parts import kept
 from sinewy.probes.probe import Measurement, Probe, pixel_blocks
 
 SOME = 64
 """Images that are looked at before an attack."""
+
+PREFLIGHTS = ("refuse", "warn")
+"""What is done about a model on which attacks would say nothing."""
 
 
 class AttackProbe(Probe):
@@ -32,8 +39,10 @@ class AttackProbe(Probe):
 
     "linf" and "l2" alike: eps 8 is a radius of 8 / 255, the literal reading of Ayle et al. 2022; for L2 that is next to
     nothing, and 128 is RobustBench's 0.5. `attack_options` go to every attack that has them (steps, restarts, ...).
-    Random starts depend on `seed` and on the image's number. What makes attacks seem weaker than they are, such as
-    probabilities for outputs, randomised answers and zero gradients, is warned of, and kept with the result.
+    Random starts depend on `seed` and on the image's number. A model that attacks by gradients say nothing about, for
+    its outputs are probabilities, its answers random, or its gradients exactly zero everywhere, is refused; with
+    `preflight` "warn" it is attacked all the same. Gradients that are zero on some images are warned of. Either is kept
+    with the result.
     """
 
     name = "attack"
@@ -46,10 +55,14 @@ class AttackProbe(Probe):
         eps: Sequence[float] = (1, 2, 4, 8),
         norm: str = "linf",
         attack_options: dict[str, Any] | None = None,
+        preflight: str = "refuse",
         seed: int = 0,
     ) -> None:
         if norm not in NORMS:
             raise unknown_name("norm", norm, NORMS)
+        if preflight not in PREFLIGHTS:
+            raise unknown_name("preflight", preflight, PREFLIGHTS)
+        self.preflight = preflight
         self.radii = tuple(sorted(set(checked_eps([value / 255 for value in eps], norm))))
         self.attacks, self.norm, self.seed = tuple(attacks), norm, seed
         self.attack_options = attack_options or {}
@@ -78,12 +91,10 @@ class AttackProbe(Probe):
 
     def measure_kind(self, kind: str, evaluator: Evaluator, data: ImageSet) -> Measurement:
         """Return the outcomes on each model's own adversarial images; severity i is the i-th radius, ascending."""
-        attack = self.attacks[self.kinds.index(kind)]
         found: dict[str, dict[int, Outcomes]] = {}
-        concerns: dict[str, list[str]] = {}
+        concerns = {name: self._look(name, evaluator, data) for name in evaluator.names}  # all, before any work
         for name in evaluator.names:
-            concerns[name] = self._look(name, evaluator, data)
-            logits = self._attacked(attack, name, evaluator, data)
+            logits = self._attacked(kind, name, evaluator, data)
             found[name] = {i: evaluator.judged(name, parts, data.labels) for i, parts in enumerate(logits, start=1)}
         about = {"eps": list(self.radii), "norm": self.norm, "concerns": {n: c for n, c in concerns.items() if c}}
         return Measurement(kind, found, about)
@@ -92,41 +103,67 @@ class AttackProbe(Probe):
         """Return the accuracy at each radius."""
         return attacked.findings(evidence)
 
-    def _attacked(self, attack: str, name: str, evaluator: Evaluator, data: ImageSet) -> list[list[Tensor]]:
-        """Return, for each radius, the logits of the adversarial images, in batches."""
-        mean, std = evaluator.statistics
-        model, start = evaluator.frozen(name), 0
+    def _attacked(self, kind: str, name: str, evaluator: Evaluator, data: ImageSet) -> list[list[Tensor]]:
+        """Return, for each radius, the logits of the adversarial images, in batches.
+
+        Where the evaluator has a folder for parts, the logits of each block of images are kept there.
+        """
+        folder = evaluator.parts(name, kind) if evaluator.parts else None
         logits: list[list[Tensor]] = [[] for _ in self.radii]
+        start = 0
         for pixels in pixel_blocks(data):
-            labels = torch.from_numpy(data.labels[start : start + len(pixels)]).to(evaluator.device)
-            results = run(
-                attack,
-                model,
-                pixels.to(evaluator.device).float() / 255,
-                labels,
-                eps=self.radii,
-                norm=self.norm,
-                seed=self.seed,
-                start=start,
-                mean=mean,
-                std=std,
-                device=evaluator.device,
-                **self._options[attack],
-            )
+            labels = torch.from_numpy(data.labels[start : start + len(pixels)])
+            work = partial(self._block, kind, name, evaluator, pixels, labels, start, folder)
+            found = kept(folder / f"{start}.safetensors" if folder else None, work)
+            for parts, own in zip(logits, found, strict=True):
+                parts.append(own)
             start += len(pixels)
-            for parts, (adversarial, _) in zip(logits, results, strict=True):
-                parts += answers(evaluator, name, adversarial)
         return logits
+
+    def _block(
+        self,
+        kind: str,
+        name: str,
+        evaluator: Evaluator,
+        pixels: Tensor,
+        labels: Tensor,
+        start: int,
+        folder: Path | None,
+    ) -> list[Tensor]:
+        """Return the logits of the adversarial images of one block, by radius."""
+        attack = self.attacks[self.kinds.index(kind)]
+        mean, std = evaluator.statistics
+        results = run(
+            attack,
+            evaluator.frozen(name),
+            pixels.to(evaluator.device).float() / 255,
+            labels.to(evaluator.device),
+            eps=self.radii,
+            norm=self.norm,
+            seed=self.seed,
+            start=start,
+            mean=mean,
+            std=std,
+            device=evaluator.device,
+            folder=folder,
+            preflight=False,
+            **self._options[attack],
+        )
+        return [torch.cat(answers(evaluator, name, adversarial)).cpu() for adversarial, _ in results]
 
     def _look(self, name: str, evaluator: Evaluator, data: ImageSet) -> list[str]:
         mean, std = evaluator.statistics
         some = data.first(SOME)
         images = torch.from_numpy(some.images).to(evaluator.device).float() / 255
         labels = torch.from_numpy(some.labels).to(evaluator.device)
-        found = weaknesses(evaluator.frozen(name), images, labels, mean=mean, std=std)
-        for sentence in found:
-            warnings.warn(f"attacks on {name} may look weaker than they are: {sentence}", stacklevel=2)
-        return found
+        with lent(evaluator.frozen(name), evaluator.device, 0) as borrowed:
+            found = weaknesses(Victim(borrowed, mean, std), images, labels)
+        fatal = [weakness.sentence for weakness in found if weakness.fatal]
+        if fatal and self.preflight == "refuse":
+            raise InputError(f"{name} cannot be attacked in earnest: {fatal[0]} Or pass preflight='warn'.")
+        for weakness in found:
+            warnings.warn(f"attacks on {name} may look weaker than they are: {weakness.sentence}", stacklevel=2)
+        return [weakness.sentence for weakness in found]
 
 
 def _had_by(attack: str, options: dict[str, Any]) -> dict[str, Any]:

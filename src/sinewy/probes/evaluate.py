@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Evaluator:
         self._format = {name: is_channels_last(model) for name, model in self._models.items()}
         self._raw = dict(models)
         self._mean, self._std = mean, std
+        self.parts: Callable[[str, str], Path] | None = None
+        """Where a long measurement may keep its parts, by model and kind; None is nowhere."""
         self._batch = GPU_BATCH if self.device.type == "cuda" else BATCH
 
     @property
@@ -65,6 +68,15 @@ class Evaluator:
         """Return a new copy of a model in evaluation mode with its own weights, nothing folded, on the device."""
         own = copy.deepcopy(unwrap(self._raw[name])).eval().requires_grad_(requires_grad=False).to(self.device)
         return _answering(name, own)
+
+    def changed(self, name: str, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Return a frozen copy of a model with some of its parameters replaced, by name; its norms are folded after."""
+        own = copy.deepcopy(unwrap(self._raw[name]))
+        with torch.no_grad():
+            for key, parameter in own.named_parameters():
+                if key in weights:
+                    parameter.copy_(weights[key])
+        return _answering(name, freeze(own, self.device))
 
     def inputs(self, images: Tensor) -> Tensor:
         """Return images, uint8 or float in units of [0, 1] pixels, as models are fed them, on the device."""

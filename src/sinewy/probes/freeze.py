@@ -25,6 +25,14 @@ def freeze(model: nn.Module, device: str | torch.device = "cpu") -> nn.Module:
     return frozen
 
 
+def single_precision(model: nn.Module) -> nn.Module:
+    """Return `model`, or a copy in float32 of one whose parameters are of another floating-point type."""
+    own = unwrap(model)
+    if all(p.dtype is torch.float32 for p in own.parameters() if p.is_floating_point()):
+        return model
+    return copy.deepcopy(own).float()
+
+
 def is_channels_last(model: nn.Module) -> bool:
     """Return whether a frozen model wants its images in channels_last."""
     return any(isinstance(module, nn.Conv2d) for module in model.modules())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sinewy.analysis import stretched
 from sinewy.analysis.evidence import Evidence, Finding
@@ -16,6 +18,7 @@ from sinewy.errors import InputError
 from sinewy.metrics.lipschitz import lower_bound, upper_bound
 from sinewy.metrics.seqlip import seqlip
 from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.freeze import single_precision
 from sinewy.probes.probe import Measurement, Probe, pixel_blocks
 
 
@@ -24,7 +27,8 @@ class LipschitzProbe(Probe):
 
     L2 norms of logits against L2 norms of the inputs as the network is fed them, after normalisation, at their real
     size. `steps` of power iteration, `ascent` steps of the search for a larger stretch. A bound that does not exist for
-    a model, because its graph cannot be traced, is left out and said.
+    a model, because its graph cannot be traced, is left out and warned of. Models of another type are measured in
+    float32.
     """
 
     name = "lipschitz"
@@ -51,6 +55,12 @@ class LipschitzProbe(Probe):
             "seed": self.seed,
         }
 
+    def evaluator(
+        self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"
+    ) -> Evaluator:
+        """Return frozen copies of the models in float32: half precision is too coarse to iterate in."""
+        return super().evaluator({name: single_precision(model) for name, model in models.items()}, data, device=device)
+
     def measure_kind(self, kind: str, evaluator: Evaluator, data: ImageSet) -> Measurement:
         """Return the bound as one number per model, the lower ones as one per example."""
         scores, missing = {}, {}
@@ -59,6 +69,7 @@ class LipschitzProbe(Probe):
                 scores[name] = {"stretch": self._bound(kind, name, evaluator, data)}
             except InputError as error:
                 missing[name] = str(error)
+                warnings.warn(f"{name} has no {stretched.MEASURES[kind]}: {error}", stacklevel=2)
         return Measurement(kind, {}, {"missing": missing}, scores)
 
     def findings(self, evidence: Evidence) -> list[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sinewy.analysis import detected
 from sinewy.analysis.detected import NORMAL
@@ -20,7 +20,8 @@ from sinewy.detectors.network import Network
 from sinewy.errors import InputError
 from sinewy.families import resolve
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.outliers import anomalies, identities
+from sinewy.probes.freeze import single_precision
+from sinewy.probes.outliers import anomalies, check_sets, identities
 from sinewy.probes.probe import BLOCK, Measurement, Probe, pixel_blocks
 from sinewy.seeds import derive
 
@@ -82,10 +83,21 @@ class OODProbe(Probe):
             "AUPR": "average precision",
         }
 
+    def check(self, names: Sequence[str], data: ImageSet) -> None:
+        """Raise InputError for groups larger than the set, and for outliers that cannot be read."""
+        del names
+        self._check_sizes(data)
+        check_sets(self._anomalies, data)
+
+    def evaluator(
+        self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"
+    ) -> Evaluator:
+        """Return frozen copies of the models in float32, in which features and training statistics are kept."""
+        return super().evaluator({name: single_precision(m) for name, m in models.items()}, data, device=device)
+
     def measure_kind(self, kind: str, evaluator: Evaluator, data: ImageSet) -> Measurement:
         """Return the scores of one set, by model and "detector/size"."""
-        if len(data) < max(self.sizes):
-            raise InputError(f"groups of {max(self.sizes)} need as many images; there are {len(data)}.")
+        self._check_sizes(data)
         found = {}
         for name in evaluator.names:
             images = pixel_blocks(data) if kind == NORMAL else self._anomalies[kind](evaluator, name, data)
@@ -97,6 +109,10 @@ class OODProbe(Probe):
     def findings(self, evidence: Evidence) -> list[Finding]:
         """Return the detection measures."""
         return detected.findings(evidence)
+
+    def _check_sizes(self, data: ImageSet) -> None:
+        if len(data) < max(self.sizes):
+            raise InputError(f"groups of {max(self.sizes)} need as many images; there are {len(data)}.")
 
     def _scores(self, name: str, evaluator: Evaluator, images: Tensor) -> dict[str, NDArray[np.float64]]:
         network, found = Network(evaluator.frozen(name)), {}

@@ -1,6 +1,6 @@
 """Where anomalous inputs come from: data sets, folders, noise, attacks, shifts, and pixels out of range.
 
-An anomaly is called by a name: that of a data set ("fashion-mnist"), "noise/uniform", "noise/gaussian",
+An anomaly is called by a name: that of a data set ("fashion-mnist", "svhn"), "noise/uniform", "noise/gaussian",
 "attack/fgsm/8" (eps in 255ths), "shift/fog/3", "oodom/mnist" (a data set's pixels 0 to 255 where 0 to 1 is meant), or
 the path of a folder of images.
 """
@@ -23,6 +23,7 @@ from sinewy.attacks.running import run
 from sinewy.data import DATASETS, ImageSet, as_image_set, load
 from sinewy.errors import InputError, unknown_name
 from sinewy.probes.evaluate import Evaluator
+from sinewy.probes.outlier_sets import SETS, evenly, pixels_of_set, read_folder
 from sinewy.probes.probe import BLOCK
 from sinewy.seeds import derive
 from sinewy.shifts.corruption import corrupt
@@ -32,7 +33,6 @@ Anomaly = Callable[[Evaluator, str, ImageSet], Iterator[Tensor]]
 
 Pixels = NDArray[np.uint8]
 PATTERNS = ("noise/uniform", "noise/gaussian", "attack/NAME/EPS", "shift/KIND/SEVERITY", "oodom/DATA")
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 def anomalies(
@@ -57,14 +57,32 @@ def _anomaly(name: str, seed: int, preset: str, root: str | None) -> Anomaly:
         return partial(_attacked, attack, _number(name, eps) / 255, seed)
     if kind == "shift" and rest:
         shift, _, severity = rest.rpartition("/")
-        return partial(_shifted, shift, int(_number(name, severity)), preset, seed)
-    if kind == "oodom" and rest in DATASETS:
-        return partial(_of_set, partial(_loaded, rest, root), scale=255.0)
+        level = _number(name, severity)
+        if not level.is_integer():
+            raise InputError(f"'{name}' must end in a whole severity, 1 to 5.")
+        corrupt(torch.zeros((1, 3, 32, 32), dtype=torch.uint8), shift, int(level), preset=preset)  # known, or refused
+        return partial(_shifted, shift, int(level), preset, seed)
+    if kind == "oodom" and rest:
+        return partial(_of_set, _set(rest, root, name), scale=255.0)
+    return partial(_of_set, _set(name, root, name))
+
+
+def _set(name: str, root: str | None, said: str) -> Callable[[ImageSet], Pixels]:
+    """Return what reads a data set or a folder; raises InputError for one that is not known, or not there."""
+    if name in SETS:
+        return pixels_of_set(name, root)
     if name in DATASETS or ":" in name:
-        return partial(_of_set, partial(_loaded, name, root))
+        return partial(_loaded, name, root)
     if Path(name).is_dir():
-        return partial(_of_set, partial(read_folder, Path(name)))
-    raise unknown_name("anomaly", name, [*DATASETS, *PATTERNS], "Or give the path of a folder of images.")
+        return partial(read_folder, Path(name))
+    raise unknown_name("anomaly", said, [*DATASETS, *SETS, *PATTERNS], "Or give the path of a folder of images.")
+
+
+def check_sets(made: Mapping[str, Anomaly], like: ImageSet) -> None:
+    """Read an image of every data set and folder among the anomalies; raises InputError for one that is not there."""
+    for anomaly in made.values():
+        if isinstance(anomaly, partial) and anomaly.func is _of_set:
+            anomaly.args[0](like.first(1))
 
 
 def identities(outliers: Sequence[str] | Mapping[str, Any]) -> list[str]:
@@ -72,30 +90,6 @@ def identities(outliers: Sequence[str] | Mapping[str, Any]) -> list[str]:
     if isinstance(outliers, Mapping):
         return [f"{name} {_as_set(name, images).hash}" for name, images in outliers.items()]
     return list(outliers)
-
-
-def read_folder(folder: Path, like: ImageSet) -> Pixels:
-    """Return as many images of a folder and its subfolders as `like` has, or all, brought to its size.
-
-    They are taken evenly over the sorted paths. Raises InputError if there are none.
-    """
-    from PIL import Image
-
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise InputError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}).")
-    height, width = like.images.shape[2:]
-    chosen = [files[i] for i in evenly(len(files), len(like))]
-    rows = []
-    for file in chosen:
-        with Image.open(file) as image:
-            rows.append(np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)))
-    return np.ascontiguousarray(np.stack(rows).transpose(0, 3, 1, 2))
-
-
-def evenly(have: int, wanted: int) -> list[int]:
-    """Return min(have, wanted) numbers of [0, have), evenly spread, ascending."""
-    return [int(i) for i in np.linspace(0, have - 1, min(have, wanted)).round()]
 
 
 def _number(name: str, text: str) -> float:

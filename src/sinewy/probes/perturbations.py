@@ -17,8 +17,8 @@ from sinewy.seeds import derive
 
 Weights = dict[str, Tensor]
 NOISES = ("relative", "additive")
-ROUNDINGS = {"int8": 8, "int4": 4}
-"""Rounding to nearest by name, and its bits."""
+ROUNDINGS = {"int8": (8, True), "int4": (4, True), "int8-tensor": (8, False), "int4-tensor": (4, False)}
+"""Rounding to nearest by name: its bits, and whether each output channel has a scale of its own."""
 
 
 def relative(weights: Mapping[str, Tensor], sigma: float, *, seed: int, draw: int) -> Weights:
@@ -34,20 +34,22 @@ def additive(weights: Mapping[str, Tensor], sigma: float, *, seed: int, draw: in
     return {name: w + sigma * _size(w) * _noise(name, w, seed, draw) * (w != 0) for name, w in weights.items()}
 
 
-def rounded(weights: Mapping[str, Tensor], bits: int) -> Weights:
+def rounded(weights: Mapping[str, Tensor], bits: int, *, per_channel: bool = True) -> Weights:
     """Return weights rounded to the nearest of 2^bits - 1 levels, symmetric about 0, one scale per output channel.
 
-    The scale is that channel's largest magnitude over 2^(bits - 1) - 1, so zeros stay zeros. Halves go to even.
+    The scale is that channel's largest magnitude over 2^(bits - 1) - 1, so zeros stay zeros; without `per_channel` it
+    is the whole tensor's. Halves go to even.
     """
     if not 2 <= bits <= 16:
         raise InputError(f"bits={bits} must be 2 to 16.")
-    return {name: _rounded(w, 2 ** (bits - 1) - 1) for name, w in weights.items()}
+    return {name: _rounded(w, 2 ** (bits - 1) - 1, per_channel) for name, w in weights.items()}
 
 
 def perturbation(name: str, sigma: float, *, seed: int, draw: int) -> Callable[[Mapping[str, Tensor]], Weights]:
     """Return the perturbation of that name: one of NOISES at `sigma`, or one of ROUNDINGS, which draws nothing."""
     if name in ROUNDINGS:
-        return partial(rounded, bits=ROUNDINGS[name])
+        bits, per_channel = ROUNDINGS[name]
+        return partial(rounded, bits=bits, per_channel=per_channel)
     if name not in NOISES:
         raise unknown_name("perturbation of weights", name, (*NOISES, *ROUNDINGS))
     return partial(relative if name == "relative" else additive, sigma=sigma, seed=seed, draw=draw)
@@ -63,7 +65,8 @@ def _size(weight: Tensor) -> Tensor:
     return (weight.square().sum() / weight.count_nonzero().clamp(min=1)).sqrt()
 
 
-def _rounded(weight: Tensor, levels: int) -> Tensor:
-    largest = weight.abs().flatten(1).amax(1).view(-1, *[1] * (weight.ndim - 1))
+def _rounded(weight: Tensor, levels: int, per_channel: bool) -> Tensor:
+    channels = weight.abs().flatten(1).amax(1).view(-1, *[1] * (weight.ndim - 1))
+    largest = channels if per_channel else channels.amax()
     scale = torch.where(largest > 0, largest / levels, 1)
     return (weight / scale).round() * scale

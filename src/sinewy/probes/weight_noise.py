@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from sinewy.analysis import weight_noise
 from sinewy.analysis.evidence import Evidence, Finding
@@ -15,7 +14,7 @@ from sinewy.data import ImageSet
 from sinewy.errors import InputError
 from sinewy.layers import prunable
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.perturbations import NOISES, ROUNDINGS, Weights, perturbation
+from sinewy.probes.perturbations import NOISES, ROUNDINGS, perturbation
 from sinewy.probes.probe import Measurement, Probe, pixel_blocks
 
 SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -25,8 +24,9 @@ class WeightNoiseProbe(Probe):
     """Accuracy and loss under noise on the weights and under rounding (Timpl et al. 2022).
 
     `noises` are "relative", w (1 + sigma xi), and "additive" in units of each tensor's own size, each at every one of
-    `sigmas` with `draws` draws that all models share; "int8" and "int4" round to nearest. Only prunable weights are
-    perturbed; biases and norms are not, nor is anything folded. The paper prints no sigmas; these are a choice.
+    `sigmas` with `draws` draws that all models share; "int8" and "int4" round to nearest with one scale per output
+    channel, "int8-tensor" and "int4-tensor" with one per tensor. Only prunable weights are perturbed; biases and norms
+    are not, and norms are folded afterwards. The paper prints no sigmas; these are a choice.
     """
 
     name = "weight-noise"
@@ -83,15 +83,13 @@ class WeightNoiseProbe(Probe):
     def _outcomes(
         self, name: str, noise: str, sigma: float, draws: int, evaluator: Evaluator, data: ImageSet
     ) -> dict[int, Any]:
-        model = evaluator.plain(name)
-        weights = {key: weight.detach() for key, weight in prunable(model).items()}
-        others: list[Weights] = [
-            perturbation(noise, sigma, seed=self.seed, draw=draw)(weights) for draw in range(draws)
-        ]
-        logits: list[list[Tensor]] = [[] for _ in others]
-        with torch.no_grad():
+        weights = {key: weight.detach() for key, weight in prunable(evaluator.plain(name)).items()}
+        others = [perturbation(noise, sigma, seed=self.seed, draw=draw)(weights) for draw in range(draws)]
+        models = [evaluator.changed(name, other) for other in others]  # the images are read once for all of them
+        logits: list[list[Tensor]] = [[] for _ in models]
+        with torch.inference_mode():
             for pixels in pixel_blocks(data, evaluator.batch):
                 inputs = evaluator.inputs(pixels)
-                for parts, changed in zip(logits, others, strict=True):
-                    parts.append(functional_call(model, changed, (inputs,)))
+                for parts, model in zip(logits, models, strict=True):
+                    parts.append(model(inputs))
         return {draw: evaluator.judged(name, parts, data.labels) for draw, parts in enumerate(logits, start=1)}
