@@ -25,7 +25,6 @@ from sinewy.probes.audit import make_probes
 from sinewy.probes.calibration import CalibrationProbe
 from sinewy.probes.ood import OODProbe
 from sinewy.probes.outliers import evenly
-from sinewy.probes.preflight import weaknesses
 from sinewy.probes.stored import fingerprint
 
 
@@ -53,6 +52,11 @@ SMALL = {
     "calibration": {"validation": data(50, 6)},
     "classes": {},
     "lipschitz": {"examples": 2, "steps": 3, "ascent": 1},
+    "function": {"levels": [0, 0.5], "draws": 2, "seed": 3},
+    "features": {"corruptions": ["impulse_noise/2"], "examples": 6, "step": 32, "seed": 3},
+    "attention": {"examples": 20, "shown": 2, "above": 0.4},
+    "spectrum": {"radii": [1, 4.5, 8], "fourier": 4.0, "reach": 1, "fourier_examples": 8, "seed": 3},
+    "kernels": {"masks": 50, "seed": 3},
 }
 """The options that each probe is tried with."""
 
@@ -147,7 +151,7 @@ def test_an_audit_keeps_reads_and_reports(name, models, tmp_path, capsys):
     settings = {"probes": [name], "against": models["dense"], "names": ("sparse", "dense"), **SMALL[name]}
     events: list[dict] = []
     first = sw.audit(models["sparse"], data(), folder=tmp_path / "kept", on_event=events.append, **settings)
-    files = sorted((tmp_path / "kept").rglob("*.safetensors"))
+    files = sorted((tmp_path / "kept").glob("*/*/*.safetensors"))
     assert len(files) == 2 * (1 + len(made(name).kinds))
     times = {file: file.stat().st_mtime_ns for file in files}
     files[-1].unlink()
@@ -166,7 +170,7 @@ def test_an_audit_keeps_reads_and_reports(name, models, tmp_path, capsys):
         assert finding["method"] in models
         assert finding["difference"] is None or finding["method"] == "sparse"
     plain.show()
-    assert plain.report(tmp_path / "audit.html").read_text().count(f'id="{name}"') == 1
+    assert plain.report(tmp_path / "audit.html").read_text().count(f'id="data-{name}"') == 1
     assert capsys.readouterr().out
 
 
@@ -217,35 +221,13 @@ def test_attacked_outcomes_are_those_of_the_adversarial_images(models):
     for severity, (_, fooled) in enumerate(results, start=1):
         assert np.array_equal(own["fgsm-linf", severity].correct, ~fooled.numpy())
     assert own["fgsm-linf", 2].accuracy < own["fgsm-linf", 1].accuracy <= own[CLEAN].accuracy
-    accuracies = [row["estimate"]["value"] for row in found.findings("attack")]
-    assert accuracies == pytest.approx([own[c].accuracy for c in (CLEAN, ("fgsm-linf", 1), ("fgsm-linf", 2))])
-
-
-def test_weaknesses_of_a_victim(models):
-    examples = data()
-    images, labels = torch.from_numpy(examples.images).float() / 255, torch.from_numpy(examples.labels)
-    assert weaknesses(models["dense"], images, labels, mean=[0.3] * 3, std=[0.2] * 3) == []
-    softmax = nn.Sequential(models["dense"], nn.Softmax(1))
-    assert "outputs are probabilities" in weaknesses(softmax, images, labels)[0]
-
-    class Rounded(nn.Module):
-        def forward(self, x):
-            return models["dense"](torch.round(8 * x) / 8)
-
-    class Saturated(nn.Module):
-        def forward(self, x):
-            return 1e3 * models["dense"](x)
-
-    class Random(nn.Module):
-        def forward(self, x):
-            return models["dense"](x + 0.1 * torch.rand_like(x))
-
-    assert "gradient of its loss is exactly 0 on 100% of 40 images" in weaknesses(Rounded(), images, labels)[0]
-    assert weaknesses(Saturated(), images, labels) == []  # the attacks' loss does not saturate
-    assert "change from call to call" in weaknesses(Random(), images, labels)[0]
-    with pytest.warns(UserWarning, match="attacks on model may look weaker than they are: its outputs are prob"):
-        found = sw.audit(softmax, examples, probes=["attack"], attacks=["fgsm"], eps=[4])
-    assert found.evidence["attack"].about["fgsm-linf"]["concerns"]["model"]
+    found_of = {
+        m: [r["estimate"]["value"] for r in found.findings("attack") if r["measure"] == m]
+        for m in ("accuracy", "Brier")
+    }
+    conditions = (CLEAN, ("fgsm-linf", 1), ("fgsm-linf", 2))
+    assert found_of["Brier"] == pytest.approx([float(own[c].brier.mean()) for c in conditions], abs=1e-6)
+    assert found_of["accuracy"] == pytest.approx([own[c].accuracy for c in (CLEAN, ("fgsm-linf", 1), ("fgsm-linf", 2))])
 
 
 def test_temperature_changes_no_prediction_and_lowers_the_validation_loss(models):
@@ -258,6 +240,26 @@ def test_temperature_changes_no_prediction_and_lowers_the_validation_loss(models
     on_itself = CalibrationProbe(validation=data())
     [measured] = on_itself.measure(models, data())
     assert measured.outcomes["dense"][1].loss.mean() <= clean.loss.mean() + 1e-6
+    with pytest.raises(sw.InputError, match="100% of the validation images are among the audited ones"):
+        sw.audit(models, data(), probes=[on_itself])
+    other, some = data(50, 6), data().images[:3]
+    other.images[:3] = some  # 6 % of 50
+    with pytest.raises(sw.InputError, match="6% of the validation images are among the audited ones"):
+        sw.audit(models, data(), probes=["calibration"], validation=other)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])
+def test_models_of_other_types_are_measured_too(kind, models):
+    """Every probe that may compute in another type; numbers are those of the model in float32, to its precision."""
+    other = copy.deepcopy(models["dense"]).to(kind)
+    options = {"detectors": ["msp", "gradnorm", "sensnorm"], "outliers": ["noise/uniform"], "sizes": [1]}
+    for name in ("attack", "weight-noise", "ood", "calibration", "classes", "lipschitz"):
+        probe = made(name, **(options if name == "ood" else {}))
+        found = sw.audit({"own": models["dense"], "other": other}, data(), probes=[probe]).findings(name)
+        values = {m: [r["estimate"]["value"] for r in found if r["method"] == m] for m in ("own", "other")}
+        assert len(values["own"]) <= len(values["other"]), name
+        if name == "lipschitz":
+            assert values["other"] == pytest.approx(values["own"], abs=0.02)
 
 
 def test_outliers_of_ones_own(models, tmp_path):
@@ -336,7 +338,7 @@ def test_the_command(tmp_path):
     document = json.loads(sinewy(*common, *probes, *options, *detect, "--json").stdout)
     assert list(document["findings"]) == ["attack", "weight-noise", "ood", "calibration", "classes"]
     assert document["protocol"]["attack"]["eps"] == pytest.approx([2 / 255, 8 / 255])
-    assert len(list((tmp_path / "kept").rglob("*.safetensors"))) == 1 + 1 + 3 + 3 + 1
+    assert len(list((tmp_path / "kept").glob("*/*/*.safetensors"))) == 1 + 1 + 3 + 3 + 1
     assert "--eps is an option of the attack probe" in sinewy(*common, "--eps", "3", code=2).stderr
     assert "reads numbers" in sinewy(*common, "--probes", "attack", "--eps", "a", code=2).stderr
     assert "Did you mean 'weight-noise'" in sinewy(*common, "--probes", "weight_noise", code=2).stderr

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from sinewy.masks import Masks
     from sinewy.modelfile import load_model, read_model, save_model
     from sinewy.outcomes import Outcomes
-    from sinewy.probes.audit import Audit, audit
+    from sinewy.probes.audit import audit
+    from sinewy.probes.audited import Audit
     from sinewy.pruning import prune
     from sinewy.sparsify.base import Sparsifier
     from sinewy.sparsify.drop_grow import MEST, SET, GraNet, GraNetOriginal, MESTOriginal, RigL, SETOriginal

@@ -127,7 +127,8 @@ class StudyRecord:
 
     `reference` is the method every other one is compared with. `high_frequency` holds, per kind of corruption, the
     share in [0, 1] of the perturbation's energy in the upper half of spatial frequencies. `partial` says why the study
-    is not whole. `findings` are what further probes found, by probe, one row per number (`analysis.evidence.Finding`).
+    is not whole. `findings` are what further probes found, by probe, one row per number (`analysis.evidence.Finding`),
+    `maps` what they found as matrices (`analysis.maps.Map`).
     """
 
     title: str
@@ -139,6 +140,7 @@ class StudyRecord:
     high_frequency: Mapping[str, float] = field(default_factory=dict)
     partial: str | None = None
     findings: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    maps: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def done(self) -> tuple[RunRecord, ...]:

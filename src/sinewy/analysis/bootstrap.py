@@ -16,6 +16,7 @@ as much 83 %: three seeds cannot say how far a fourth would fall.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,5 +100,10 @@ def percentile_interval(draws: NDArray[np.floating[Any]], level: float = 0.95) -
     """
     if not 0 < level < 1:
         raise InputError(f"the level of an interval lies between 0 and 1, got {level}; 0.95 is usual.")
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    return float(low), float(high)
+    values = np.asarray(draws)
+    if np.isnan(values).any():
+        return float("nan"), float("nan")
+    # np.quantile(values, shares, method="inverted_cdf"), which takes ten times as long
+    ends = [max(math.ceil(len(values) * share - 1), 0) for share in ((1 - level) / 2, (1 + level) / 2)]
+    ordered = np.partition(values, ends)
+    return float(ordered[ends[0]]), float(ordered[ends[1]])

@@ -95,12 +95,12 @@ def frequency_trend(gains: list[KindGain]) -> tuple[float, float]:
     energy, gain = np.array(pairs).T
     if np.ptp(energy) == 0 or np.ptp(gain) == 0:
         return 0.0, 1.0
-    ranks, others = stats.rankdata(energy), stats.rankdata(gain)
+    ranks, others = (stats.zscore(stats.rankdata(values)) for values in (energy, gain))
     result = stats.permutation_test(
         (ranks,),
-        lambda x: np.corrcoef(x, others)[0, 1],
+        lambda x, axis: (x * others).mean(axis=axis),
         permutation_type="pairings",
-        vectorized=False,
+        vectorized=True,
         rng=np.random.default_rng(0),
     )
     return float(result.statistic), float(result.pvalue)

@@ -103,16 +103,19 @@ def spreads(values: ArrayLike, *, level: float = 0.95, **options: Any) -> Spread
 
     `options` are those of `mean_interval`, for the examples.
     """
+    table, _ = _checked(values, options.get("strata"))
+    return apart(mean_interval(table.mean(axis=0), level=level, **options), table.mean(axis=1))
+
+
+def apart(examples: Estimate, own: Array) -> Spreads:
+    """Return a mean with its interval over `examples`, beside the spread of the seeds' `own` means, (seeds,)."""
     from scipy.stats import t
 
-    table, _ = _checked(values, options.get("strata"))
-    own, n = table.mean(axis=1), table.shape[1]
-    examples = mean_interval(table.mean(axis=0), level=level, **options)
     if len(own) == 1:
         return Spreads(examples, None, float("nan"))
-    deviation, mean = float(own.std(ddof=1)), float(own.mean())
+    deviation, mean, level = float(own.std(ddof=1)), float(own.mean()), examples.level
     reach = float(t.ppf((1 + level) / 2, len(own) - 1)) * deviation / math.sqrt(len(own))
-    return Spreads(examples, Estimate(mean, mean - reach, mean + reach, n, len(own), level), deviation)
+    return Spreads(examples, Estimate(mean, mean - reach, mean + reach, examples.n, len(own), level), deviation)
 
 
 def acceleration(values: ArrayLike, strata: ArrayLike | None = None) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sinewy.analysis.certificate import Certificate, certify
 from sinewy.analysis.potential import Potential, potential
+from sinewy.analysis.shown import Left
 from sinewy.errors import InputError
 from sinewy.outcomes import CLEAN, Condition, Outcomes
 from sinewy.records import Cost, Layer
@@ -21,11 +22,12 @@ Group = str
 
 @dataclass(frozen=True)
 class Level:
-    """One pruned network: the sparsity it has, its layers, and its outcomes by condition."""
+    """One pruned network: the sparsity it has, its layers, its outcomes by condition, and the filters left."""
 
     sparsity: float
     layers: tuple[Layer, ...]
     outcomes: Mapping[Condition, Outcomes]
+    left: tuple[Left, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class LimitRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)
     partial: str | None = None
     folder: str | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         labels = self.parent[CLEAN].label
@@ -95,6 +98,19 @@ class LimitRecord:
     def weakest(self) -> Group:
         """The group that allows the least sparsity; the first of several."""
         return min(self.potentials, key=lambda name: self.potentials[name].sparsity)
+
+    @property
+    def answer(self) -> Level:
+        """The level that the answer is about: the sparsest that is safe in every group; the first if none is."""
+        safe = self.potentials[self.weakest].sparsity
+        return next((level for level in self.levels if level.sparsity == safe), self.levels[0])
+
+    @property
+    def beyond(self) -> Level | None:
+        """The level after the answer, where the weakest group breaks; None if there is none, or no level is safe."""
+        if not self.potentials[self.weakest].sparsity:
+            return None
+        return next((level for level in self.levels if level.sparsity > self.answer.sparsity), None)
 
     def cells(self) -> list[dict[str, Any]]:
         """Return the loss of every condition at every level, one JSON-able row each, in shares of examples."""

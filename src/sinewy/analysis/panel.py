@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from sinewy.analysis.alignment import align
 from sinewy.analysis.bootstrap import example_means, percentile_interval, seed_means
 from sinewy.analysis.estimate import Estimate
+from sinewy.analysis.intervals import Spreads, apart
 from sinewy.errors import InputError, unknown_name
 from sinewy.outcomes import CLEAN, Condition
 from sinewy.records import RunRecord
 
 Array = NDArray[np.float64]
+
+KEPT = 16
+"""Methods whose draws are kept at hand."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,28 @@ class Panel:
         point, draws = self._weighted(method, self.seeds_of(method), share)
         return self._estimate(point, draws.clip(0, 1), method)
 
-    def difference(self, method: str, kind: str | None = None, severity: int | None = None) -> Estimate:
+    def spreads(self, method: str, kind: str | None = CLEAN[0]) -> Spreads:
+        """Return the accuracy with what the choice of examples and that of seeds do to it, apart; see `difference`."""
+        index = [self._position[method, seed] for seed in self.seeds_of(method)]
+        share = self._share(self.kinds if kind is None else (kind,), None)
+        own, used = self._points[index] @ share, share.nonzero()[0]
+        draws = np.mean([self._draws[run][:, used] @ share[used] for run in index], axis=0)
+        return apart(self._estimate(float(own.mean()), draws.clip(0, 1), method), own)
+
+    def difference(
+        self, method: str, kind: str | None = None, severity: int | None = None, *, against: str | None = None
+    ) -> Estimate:
         """Return the accuracy of `method` minus that of the reference, in [-1, 1]; positive means `method` is better.
 
         `kind` None is the mean over all corruptions, "clean" the unshifted set; `severity` None is the mean over all.
+        `against` is another method than the reference; they are compared over the seeds that both have.
         """
-        seeds = self.seeds_of(method)
+        other = against or self.reference
+        seeds = [seed for seed in self.seeds_of(method) if seed in self.seeds_of(other)]
+        if not seeds:
+            raise InputError(f"{method} and {other} share no seed, so there is nothing to pair.")
         point, draws = self._accuracies(method, seeds, kind, severity)
-        base, base_draws = self._accuracies(self.reference, seeds, kind, severity)
+        base, base_draws = self._accuracies(other, seeds, kind, severity)
         return self._estimate(point - base, (draws - base_draws).clip(-1, 1), method)
 
     def relative_gain(self, method: str, kind: str | None = None, severity: int | None = None) -> Estimate:
@@ -184,9 +202,22 @@ class Panel:
         return some or self.kinds
 
     def _weighted(self, method: str, seeds: Sequence[int], share: Array) -> tuple[float, Array]:
-        index, used = [self._position[method, seed] for seed in seeds], share.nonzero()[0]
-        draws = np.stack([self._draws[run][:, used] @ share[used] for run in index])
-        return float((self._points[index] @ share).mean()), seed_means(draws, seed=self.seed)
+        points, draws = self._over_seeds(method, tuple(seeds))
+        used = share.nonzero()[0]
+        return float(points @ share), draws[:, used] @ share[used]
+
+    def _over_seeds(self, method: str, seeds: tuple[int, ...]) -> tuple[Array, Array]:
+        """Return the accuracy on every condition as the mean over `seeds`, and its draws, (resamples, conditions).
+
+        The last few are kept: most questions about a method come one after the other.
+        """
+        key = (method, seeds)
+        if key not in self._kept:
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            index = [self._position[method, seed] for seed in seeds]
+            self._kept[key] = self._points[index].mean(axis=0), seed_means(self._draws[index], seed=self.seed)
+        return self._kept[key]
 
     def _share(self, kinds: Sequence[str], severity: int | None) -> Array:
         """Return the weight of each condition in the mean over `kinds` of the mean over severities (or at one)."""
@@ -196,7 +227,7 @@ class Panel:
             )
         share = np.zeros(len(self.conditions))
         for kind in kinds:
-            cells = [i for i, (k, s) in enumerate(self.conditions) if k == kind and severity in (None, s)]
+            cells = [i for s, i in self._columns.get(kind, ()) if severity in (None, s)]
             if not cells:
                 raise self._no_such_condition(kind, severity)
             share[cells] += 1 / len(cells) / len(kinds)
@@ -211,6 +242,18 @@ class Panel:
     def _estimate(self, point: float, draws: Array, method: str) -> Estimate:
         low, high = percentile_interval(draws, self.level)
         return Estimate(point, low, high, self.n, len(self.runs[method]), self.level)
+
+    @cached_property
+    def _columns(self) -> dict[str, list[tuple[int, int]]]:
+        """The severities of each kind, with the places of these conditions."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for index, (kind, severity) in enumerate(self.conditions):
+            found.setdefault(kind, []).append((severity, index))
+        return found
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, tuple[int, ...]], tuple[Array, Array]]:
+        return {}
 
     @cached_property
     def _position(self) -> dict[tuple[str, int], int]:

@@ -8,4 +8,9 @@ PROBES: dict[str, str] = {
     "calibration": "sinewy.probes.calibration:CalibrationProbe",
     "classes": "sinewy.probes.classes:ClassesProbe",
     "lipschitz": "sinewy.probes.lipschitz:LipschitzProbe",
+    "function": "sinewy.probes.function:FunctionProbe",
+    "features": "sinewy.probes.features:FeaturesProbe",
+    "attention": "sinewy.probes.attention:AttentionProbe",
+    "spectrum": "sinewy.probes.spectrum:SpectrumProbe",
+    "kernels": "sinewy.probes.kernels:KernelsProbe",
 }

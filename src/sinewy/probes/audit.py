@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
-from sinewy.analysis import Panel
 from sinewy.analysis.evidence import Evidence
 from sinewy.data import ImageSet, as_image_set
 from sinewy.environment import environment
 from sinewy.errors import InputError, unknown_name
 from sinewy.families import resolve
-from sinewy.layers import prunable
-from sinewy.masks import Masks
 from sinewy.metrics.cost import measure_cost
 from sinewy.outcomes import CLEAN, Condition, Outcomes
 from sinewy.probes import PROBES
-from sinewy.probes.evaluate import Evaluator, input_type
+from sinewy.probes.audited import Audit, Seen, example_for, zeros_of
+from sinewy.probes.evaluate import Evaluator
 from sinewy.probes.probe import CleanProbe, Measurement, Probe
 from sinewy.probes.stored import Stored
 from sinewy.records import RunRecord, StudyRecord
-from sinewy.report import answer, write_report
-from sinewy.report.findings import findings_table
-from sinewy.report.text import results_table
-
-
-@dataclasses.dataclass(frozen=True)
-class Audit:
-    """What `audit` found: the record of all models with their per-example outcomes, and the evidence of each probe."""
-
-    record: StudyRecord
-    evidence: Mapping[str, Evidence] = dataclasses.field(default_factory=dict)
-
-    @cached_property
-    def panel(self) -> Panel:
-        """The outcomes as a paired comparison; every number of the table is a query on it."""
-        return Panel.build(self.record.done, self.record.reference)
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return one row per model: accuracies with 95 % intervals, differences against the reference, cost."""
-        return self.panel.table()
-
-    def findings(self, probe: str) -> list[dict[str, Any]]:
-        """Return what a probe found beside the table, one JSON-able row per number (see `Finding`)."""
-        if probe not in self.record.findings:
-            raise unknown_name("probe with findings", probe, self.record.findings)
-        return [dict(row) for row in self.record.findings[probe]]
-
-    def show(self) -> None:
-        """Print the table, what each further probe found, and the answer in one sentence."""
-        console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)
-        console.print(results_table(self.panel))
-        for probe, rows in self.record.findings.items():
-            console.print(findings_table(probe, rows))
-        console.print(answer(self.record, self.panel), markup=False, highlight=False)
-
-    def report(self, path: str | Path) -> Path:
-        """Write one offline HTML page and return its path; raises InputError if it cannot be written."""
-        return write_report(self.record, Path(path), panel=self.panel)
-
-    def outcomes(self, method: str) -> Mapping[Condition, Outcomes]:
-        """Return the per-example outcomes of one model by (kind, severity); ("clean", 0) is the unshifted set."""
-        return next(run.outcomes for run in self.record.runs if run.method == method)
+from sinewy.report.kept_audit import write_audit
 
 
 def audit(
@@ -106,6 +59,8 @@ def audit(
         raise InputError("there is no model to audit.")
     models = own if against is None else {names[1]: against, **own}
     reference = next(iter(models))
+    for probe in active:
+        probe.check(tuple(models), examples)
     measured: dict[str, list[Measurement]] = {}
     for probe in active:
         measured[probe.name] = []
@@ -119,6 +74,7 @@ def audit(
     clean = measured[CleanProbe.name]
     evidence = {probe.name: _evidence(reference, models, clean + measured[probe.name]) for probe in active[1:]}
     found = {probe.name: [f.as_dict() for f in probe.findings(evidence[probe.name])] for probe in active[1:]}
+    drawn = {probe.name: [m.as_dict() for m in probe.maps(evidence[probe.name])] for probe in active[1:]}
     protocol = {"data": {"name": full.name, "split": full.split, "examples": len(examples), "hash": examples.hash}}
     record = StudyRecord(
         title=" and ".join(own) + (f" against {reference}" if against is not None else ""),
@@ -130,8 +86,14 @@ def audit(
         high_frequency={m.kind: m.about["high_frequency"] for m in shifts if "high_frequency" in m.about},
         partial=None if limit is None or limit >= len(full) else f"only the first {limit} of {len(full)} examples",
         findings={name: rows for name, rows in found.items() if rows},
+        maps={name: rows for name, rows in drawn.items() if rows},
     )
-    return Audit(record, {probe.name: evidence[probe.name] for probe in active[1:]})
+    kept = str(folder) if folder is not None else None
+    if folder is not None:
+        write_audit(Path(folder), record, evidence, examples.classes)
+    return Audit(
+        record, {probe.name: evidence[probe.name] for probe in active[1:]}, Seen(models, examples, active, kept)
+    )
 
 
 def make_probes(probes: Sequence[str | Probe], options: Mapping[str, Any]) -> list[Probe]:
@@ -179,14 +141,16 @@ def _measurements(
     if folder is None:
         yield from probe.measure(models, data, device=device)
         return
-    stored = Stored(Path(folder), probe.name, probe.protocol(), data.hash, models)
+    stored = Stored(Path(folder), probe.name, probe.protocol(), data.hash, models, together=probe.together)
     evaluators: dict[tuple[str, ...], Evaluator] = {}
     for kind in probe.kinds:
         missing = tuple(stored.missing(kind))
         if missing:
-            if missing not in evaluators:
-                evaluators[missing] = probe.evaluator({name: models[name] for name in missing}, data, device=device)
-            stored.save(probe.measure_kind(kind, evaluators[missing], data), missing)
+            needed = tuple(models) if probe.together else missing
+            if needed not in evaluators:
+                evaluators[needed] = probe.evaluator({name: models[name] for name in needed}, data, device=device)
+            evaluators[needed].parts = stored.parts
+            stored.save(probe.measure_kind(kind, evaluators[needed], data), missing)
         yield stored.load(kind)
 
 
@@ -204,12 +168,8 @@ def _evidence(reference: str, models: Mapping[str, nn.Module], measured: Sequenc
 
 
 def _run(name: str, model: nn.Module, data: ImageSet, outcomes: Mapping[Condition, Outcomes]) -> RunRecord:
-    try:
-        masks = Masks.of_zeros(prunable(model))
-    except InputError:  # nothing prunable in it: it can be audited all the same
-        masks = Masks({})
-    place = next(iter(model.parameters()), torch.empty(0)).device
-    example = torch.zeros(1, *data.images.shape[1:], device=place, dtype=input_type(model))
+    masks = zeros_of(model)
+    example = example_for({name: model}, data)
     return RunRecord(
         id=name,
         method=name,

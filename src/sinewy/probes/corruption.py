@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sinewy.data import ImageSet
@@ -82,6 +83,17 @@ class CorruptionProbe(Probe):
             shares.append(watched.high_share)
         about = {"high_frequency": float(np.mean(shares))}
         return Measurement(kind, found, about | self._statistics(kind, data))
+
+    def picture(self, kind: str, severity: int, data: ImageSet, index: int) -> NDArray[np.uint8]:
+        """Return one image of `data` as models saw it under a shift, (3, H, W); what is no whole pixel is rounded."""
+        if self._published is not None:
+            image = self._published.part(kind, severity).images(index, index + 1)
+        else:
+            shift = self._shift(kind, severity, data)
+            clean = torch.from_numpy(np.ascontiguousarray(data.images[index : index + 1]))
+            image = _as_pixels(shift(clean, seed=self.seed, start=index), shift)
+        pixels = (image * 255).round().clamp(0, 255) if image.is_floating_point() else image
+        return np.asarray(pixels[0].cpu().numpy().astype(np.uint8))
 
     def _statistics(self, kind: str, data: ImageSet) -> dict[str, Any]:
         """Return the mean and std that noise of a kind was scaled with, which the protocol of all kinds cannot say."""

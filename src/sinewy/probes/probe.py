@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sinewy.analysis.evidence import Evidence, Finding
+from sinewy.analysis.maps import Map
 from sinewy.data import ImageSet
 from sinewy.errors import InputError
 from sinewy.outcomes import Outcomes
@@ -33,7 +34,7 @@ class Measurement:
     kind: str
     outcomes: Mapping[str, Mapping[int, Outcomes]]
     about: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
 
 class Probe(ABC):
@@ -47,6 +48,9 @@ class Probe(ABC):
 
     shifts = True
     """Whether the kinds are shifts of the images, whose mean accuracy the main table shows."""
+
+    together = False
+    """Whether what is measured of a model depends on which others are measured with it."""
 
     @property
     @abstractmethod
@@ -65,6 +69,15 @@ class Probe(ABC):
         """Return what is read from the measurements beside the main table; nothing, unless a probe says otherwise."""
         del evidence
         return []
+
+    def maps(self, evidence: Evidence) -> list[Map]:
+        """Return what is read from the measurements as matrices; nothing, unless a probe says otherwise."""
+        del evidence
+        return []
+
+    def check(self, names: Sequence[str], data: ImageSet) -> None:
+        """Raise InputError where the options do not fit the models' names or the data, before any work."""
+        del names, data
 
     def measure(
         self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"
