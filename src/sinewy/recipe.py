@@ -52,6 +52,10 @@ def _spelled_out(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str | Mapping) else value
+
+
 class ModelSpec(Named):
     """A network: a built-in name, timm:NAME, torchvision:NAME or package.module:function, and its options."""
 
@@ -144,15 +148,17 @@ class TrainOptions(Strict):
 
 
 class AuditSpec(Strict):
-    """What a trained model is measured on: the clean test set always, and the corruptions named.
+    """What a trained model is measured on: the clean test set always, the corruptions named, and under further probes.
 
     `kinds` may be any names of `sinewy.shifts`, groups ("noise", "c-bar", "mnist-c"), shifts of continuous strength
     ("uniform_noise/0.1") and package.module:function; groups are written out for the preset. `recompress` is the JPEG
     quality of a last pass, 85 in the published files of ImageNet-C. A study refuses to measure robustness on kinds that
-    its models were trained with (`train.corruptions`), unless `include_trained`.
+    its models were trained with (`train.corruptions`), unless `include_trained`. `probes` are members of
+    `sinewy.probes.PROBES` with their options; `preset` and `seed` hold for them too, where they have none of their own.
     """
 
     kinds: tuple[str, ...] = tuple(CORRUPTIONS)
+    probes: Annotated[tuple[Annotated[Named, BeforeValidator(_spelled_out)], ...], BeforeValidator(_listed)] = ()
     severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = (1, 2, 3, 4, 5)
     preset: str = "cifar"
     seed: int = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sinewy.cli.options import probe_options
 from sinewy.cli.printing import print_json, say, typed_command
 from sinewy.cli.shifting import opened_cache, opened_set
 from sinewy.cli.studies import Device, Json, Root
@@ -40,6 +41,9 @@ def audit(
             "--kinds", help="Comma-separated: fog, noise, c-bar, mnist-c, uniform_noise/0.1; default: all 19."
         ),
     ] = None,
+    severities: Annotated[
+        str | None, typer.Option("--severities", help="Of corruptions, 1 to 5 with commas; default: all five.")
+    ] = None,
     preset: Annotated[str, typer.Option("--preset", help="Severity constants: cifar, tiny or imagenet.")] = "cifar",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the probes.")] = 0,
     recompress: Annotated[
@@ -70,6 +74,9 @@ def audit(
         str | None, typer.Option("--detectors", help="Comma-separated; see: sinewy list detectors.")
     ] = None,
     sizes: Annotated[str | None, typer.Option("--sizes", help="Inputs per group to detect, comma-separated.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="PROBE.NAME=VALUE of any probe; may be given more than once.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Only the first N test examples; marks the result partial.")
     ] = None,
@@ -77,6 +84,9 @@ def audit(
         Path | None, typer.Option("--keep", help="Folder of the measurements; the same command goes on from there.")
     ] = None,
     page: Annotated[Path, typer.Option("--out", help="The HTML page.")] = Path("audit.html"),
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Whether the page holds up to 12 test images that are lost.")
+    ] = True,
     root: Root = None,
     device: Device = None,
     as_json: Json = False,
@@ -88,6 +98,7 @@ def audit(
     wanted = _words(probes) or ()
     spec = parse(AuditSpec, {"preset": preset, "seed": seed} | ({"kinds": _words(kinds)} if kinds else {}), "audit")
     given: dict[str, tuple[str, Any]] = {
+        "severities": ("corruption", _numbers("--severities", severities, int)),
         "recompress": ("corruption", recompress),
         "published": ("corruption", opened_set(published)),
         "cache": ("corruption", opened_cache(cache)),
@@ -102,6 +113,7 @@ def audit(
         "sizes": ("ood", _numbers("--sizes", sizes, int)),
     }
     options = _chosen(given, wanted)
+    further = probe_options(option or (), wanted)
     import torch
 
     import sinewy
@@ -122,7 +134,7 @@ def audit(
         "root": root,
         **options,
     }
-    active = [probe for name in wanted for probe in make_probes([name], _had(name, everything))]
+    active = [probe for name in wanted for probe in make_probes([name], _had(name, everything) | further.get(name, {}))]
     subjects = {}
     for number, name in enumerate(model):
         subject = open_model(name, weights=weights if number == 0 else None, classes=classes)
@@ -148,7 +160,7 @@ def audit(
         )
     for sentence in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
         say(f"warning: {sentence}")
-    written = found.report(page)
+    written = found.report(page, images=images)
     if as_json:
         print_json(summary(found.record, found.panel) | {"report": str(written)})
     else:
@@ -222,4 +234,5 @@ def _name(source: str, opened: OpenedModel | None) -> str:
         if sparsifier["name"] == "dense"
         else f"{sparsifier['name']} {100 * sparsifier['sparsity']:g} %"
     )
-    return f"{label}, seed {spec['seed']}"
+    level = f", round {opened.about['round']}" if "round" in opened.about else ""
+    return f"{label}, seed {spec['seed']}{level}"

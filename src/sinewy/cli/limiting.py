@@ -65,6 +65,9 @@ def limit(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of corruptions and retraining.")] = 0,
     folder: Annotated[Path | None, typer.Option("--out", help="Folder; default: runs/limit-<hash>.")] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Whether the page holds up to 12 test images that are lost.")
+    ] = True,
     root: Root = None,
     device: Device = None,
     as_json: Json = False,
@@ -111,12 +114,12 @@ def limit(
     except KeyboardInterrupt:
         say(f"interrupted; what was done is saved, and the same command continues:\n  {typed_command()}")
         raise typer.Exit(INTERRUPTED) from None
-    _show(found, home, model, "data" in cell, as_json=as_json)
+    _show(found, home, model, "data" in cell, as_json=as_json, images=images)
 
 
-def _show(found: Limit, home: Path, model: str, audit_knows_data: bool, *, as_json: bool) -> None:
+def _show(found: Limit, home: Path, model: str, audit_knows_data: bool, *, as_json: bool, images: bool) -> None:
     """Write the page, print the result, and say what to type next."""
-    page = found.report(home / "report.html")
+    page = found.report(home / "report.html", images=images)
     if as_json:
         print_json(found.as_dict() | {"report": str(page), "levels": {s: str(f) for s, f in found.files.items()}})
     else:

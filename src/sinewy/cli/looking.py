@@ -33,6 +33,7 @@ EXTRAS = {
     "structured": ("torch_pruning",),
     "attacks": ("pyautoattack",),
     "ood": ("pytorch_ood",),
+    "figures": ("matplotlib",),
     "test": ("pytest", "hypothesis", "skimage", "cv2", "selenium"),
 }
 """Extras by name, and the modules they bring."""

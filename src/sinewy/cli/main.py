@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from sinewy import __version__
-from sinewy.cli import auditing, compacting, limiting, looking, shifting, studies
+from sinewy.cli import auditing, compacting, figures, limiting, looking, planning, shifting, studies
 from sinewy.errors import InputError
 
 DONE, IMPOSSIBLE = 0, 2
@@ -27,9 +27,12 @@ app = typer.Typer(
 )
 for verb in (
     studies.demo,
+    planning.plan,
     studies.run,
-    studies.status,
+    planning.status,
     studies.report,
+    figures.figure,
+    figures.table,
     auditing.audit,
     limiting.limit,
     compacting.compact,

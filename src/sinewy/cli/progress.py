@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sinewy.runs.local import Event
 
-PHASES = {"check": "checking", "train": "training", "audit": "auditing"}
+PHASES = {"check": "checking", "train": "training", "audit": "auditing", "probe": "probing", "findings": "reading"}
+UNITS = {"train": "models", "audit": "shifts", "probe": "measurements", "findings": "findings"}
 
 
 class StudyProgress:
@@ -34,6 +35,7 @@ class StudyProgress:
         )
         self._task: Any = None
         self._phase, self._done, self._total = "", 0, 0
+        self._noted: set[str] = set()
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -57,7 +59,7 @@ class StudyProgress:
             return
         self._task = self._bar.add_task(self._phase, total=self._total, detail="")
         if not self._live and event["name"] != "check":
-            self._line(f"{self._phase} {self._total} {'models' if event['name'] == 'train' else 'shifts'}")
+            self._line(f"{self._phase} {self._total} {UNITS[event['name']]}")
 
     def _on_epoch(self, event: Event) -> None:
         if self._live:
@@ -75,9 +77,26 @@ class StudyProgress:
             self._line(f"✓ {self._labels[task['cell']]}  {task['cell']}", count=True)
         elif task["task"] == "audit" and not self._live:
             self._line(f"✓ {task['kind']}", count=True)
+        elif task["task"] == "probe":
+            self._on_measured(event, task)
+
+    def _on_measured(self, event: Event, task: Event) -> None:
+        cells = [self._labels[cell] for cell in task["files"]]
+        what = f"{task['spec']['probes'][task['number']]['name']} {task['kind']}, " + (
+            cells[0] if len(cells) == 1 else f"{len(cells)} models"
+        )
+        if event.get("state") == "failed":
+            self._line(f"✗ {what}: {event['error']}")
+        elif not self._live:
+            self._line(f"✓ {what}", count=True)
 
     def _on_note(self, event: Event) -> None:
-        self._line(f"note: {event['text']}")
+        text = event["text"]
+        for cell, label in self._labels.items():
+            text = text.replace(cell, label)
+        if text not in self._noted:
+            self._noted.add(text)
+            self._line(f"note: {text}")
 
     def _line(self, text: str, *, count: bool = False) -> None:
         prefix = "" if self._live else f"{time.monotonic() - self._started:6.1f} s  "

@@ -1,4 +1,4 @@
-"""The verbs about studies: demo, run, status, report."""
+"""The verbs that make studies and their reports: demo, run, report."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from sinewy.cli.printing import next_command, out, plain_table, print_json, say, typed_command
+from sinewy.cli.printing import next_command, out, print_json, say, typed_command
 from sinewy.cli.progress import StudyProgress
 from sinewy.errors import InputError, unknown_name
 from sinewy.recipe import Recipe, read_recipe
 from sinewy.records import StudyRecord
 from sinewy.report import answer, summary, write_report
+from sinewy.report.findings import findings_table
 from sinewy.report.sentences import compare, warnings
 from sinewy.report.text import results_table
+from sinewy.runs.labels import method_labels
 from sinewy.runs.local import LocalEngine
-from sinewy.runs.reading import method_labels, read_study
+from sinewy.runs.probed import Probes
+from sinewy.runs.reading import read_study
+from sinewy.runs.standing import problems
 from sinewy.runs.store import Store
 from sinewy.runs.study import run_study
 
@@ -29,12 +33,22 @@ Root = Annotated[
     str | None, typer.Option("--root", help="Folder of the data files; default: $SINEWY_DATA or ~/.cache/sinewy.")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu or cuda; default: cuda where there is one.")]
+RecipeName = Annotated[str, typer.Argument(help="A YAML file, or the name of a built-in recipe (sinewy list recipes).")]
+Overrides = Annotated[list[str] | None, typer.Option("-o", help="Change a field: -o train.epochs=20 (repeatable).")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Audit on the first N test examples; marks the study partial.")
+]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 DEMOS = ("demo", "demo-cifar10", "demo-fashion-mnist", "demo-mnist")
 """The recipes that `demo` runs, by data set."""
+
+SEVERAL_SEEDS = (
+    "probes: means over seeds; brackets are 95 % over examples and over trainings, by Student's t, wide for few seeds"
+)
+"""What is said under the findings of several seeds."""
 
 QUICK = ("grid.seed=[0, 1]", "train.epochs=8")
 """What `demo --quick` changes in any demo recipe."""
@@ -78,16 +92,12 @@ def _all_methods() -> list[Any]:
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a built-in recipe (sinewy list recipes).")],
+    recipe: RecipeName,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the study; default: runs/<name of the recipe>.")
     ] = None,
-    override: Annotated[
-        list[str] | None, typer.Option("-o", help="Change a field: -o train.epochs=20 (repeatable).")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Audit on the first N test examples; marks the study partial.")
-    ] = None,
+    override: Overrides = None,
+    limit: Limit = None,
     root: Root = None,
     jobs: Jobs = None,
     device: Device = None,
@@ -97,40 +107,8 @@ def run(
 
     Example:  sinewy run study.yaml -o train.epochs=20 --out runs/study
     """
-    overrides = [*(override or ()), *([f"audit.limit={limit}"] if limit else [])]
-    study = read_recipe(recipe, overrides)
+    study = read_recipe(recipe, overridden(override, limit))
     _run(study, folder or Path("runs") / study.name, root, jobs, device, as_json=as_json)
-
-
-def status(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")] = Path("sinewy-demo"), as_json: Json = False
-) -> None:
-    """What became of the cells of a study.
-
-    Example:  sinewy status runs/study
-    """
-    store = Store.open(folder)
-    cells = store.recipe.cells()
-    labels = method_labels(cells, store.recipe)
-    rows: list[dict[str, Any]] = [
-        {
-            "id": c.id,
-            "method": labels[c.id],
-            "seed": c.seed,
-            "state": store.state(c.id),
-            "error": _last_line(store.error(c.id)),
-        }
-        for c in cells
-    ]
-    if as_json:
-        print_json({"folder": str(folder), "command": store.command, "cells": rows})
-    else:
-        table = plain_table(["cell", "method", "seed", "state", "last line of the error"])
-        for row in rows:
-            table.add_row(row["id"], row["method"], str(row["seed"]), row["state"], row["error"])
-        out().print(table, markup=False)
-    open_cells = [row for row in rows if row["state"] != "trained"]
-    say(f"next: {store.command}" if open_cells else f"next: sinewy report {folder}")
 
 
 def report(
@@ -138,13 +116,39 @@ def report(
     page: Annotated[
         Path | None, typer.Option("--out", "-o", help="The HTML file; default: report.html in the folder.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; say what keeps the study from being whole: exit code 1.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write the report of a study as one offline HTML page, and print its table.
 
-    Example:  sinewy report runs/study --json
+    Examples:  sinewy report runs/study --json      sinewy report runs/study --check
     """
-    _show(Store.open(folder), page, as_json=as_json)
+    store = Store.open(folder)
+    if check:
+        _check(store, as_json=as_json)
+    else:
+        _show(store, page, as_json=as_json)
+
+
+def overridden(override: list[str] | None, limit: int | None) -> list[str]:
+    """Return the overrides that a command was given, the limit as one of them."""
+    return [*(override or ()), *([f"audit.limit={limit}"] if limit else [])]
+
+
+def _check(store: Store, *, as_json: bool) -> None:
+    """Say what keeps a study from being whole; exit 1 if something does."""
+    study = read_study(store)
+    found = problems(store, study)
+    if as_json:
+        print_json({"folder": str(store.folder), "whole": not found, "problems": found})
+    else:
+        whole = f"whole: {len(study.runs)} cells trained and audited under one protocol, all probes measured"
+        print("\n".join(f"✗ {problem}" for problem in found) or whole)
+    say(f"next: {store.command}" if found else f"next: sinewy report {store.folder}")
+    if found:
+        raise typer.Exit(1)
 
 
 def _run(
@@ -168,7 +172,8 @@ def _run(
     finally:
         engine.close()
     study = _show(store, None, as_json=as_json)
-    if len(study.done) < len(study.runs):
+    probes = Probes(store, recipe, store.checked)
+    if len(study.done) < len(study.runs) or probes.measuring() or probes.reading():
         raise typer.Exit(1)
 
 
@@ -189,6 +194,10 @@ def _show(store: Store, page: Path | None, *, as_json: bool) -> StudyRecord:
                 "brackets: paired 95 % intervals over examples and seeds; ▲ better ▼ worse ≈ not distinguishable",
                 markup=False,
             )
+        for probe, rows in study.findings.items():
+            console.print(findings_table(probe, rows))
+        if study.findings and len({run.seed for run in study.runs}) > 1:
+            console.print(f"\n{SEVERAL_SEEDS}", markup=False)
         console.print(answer(study, panel) if panel else reason, markup=False)
         console.print(f"wrote {written}", markup=False)
     first = study.done[-1].folder if study.done else None
@@ -200,7 +209,3 @@ def _show(store: Store, page: Path | None, *, as_json: bool) -> StudyRecord:
 def _refuse_file(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out needs a folder.")
-
-
-def _last_line(error: str | None) -> str:
-    return (error or "").strip().rpartition("\n")[2]

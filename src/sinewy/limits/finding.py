@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sinewy.analysis.limit_files import write_limit
 from sinewy.analysis.limit_record import Level, LimitRecord
 from sinewy.data import ImageSet, Splits
 from sinewy.environment import environment
@@ -20,7 +21,7 @@ from sinewy.errors import InputError
 from sinewy.layers import prunable, unwrap
 from sinewy.limits.describing import described, fingerprint
 from sinewy.limits.folder import Temporary, claim, level_folder
-from sinewy.limits.found import Limit
+from sinewy.limits.found import Limit, Seen
 from sinewy.limits.grid import nearest_preset, shift_groups, sparsity_grid
 from sinewy.limits.inputs import Retrain, data_fingerprint, pruning_options, retraining, test_images, train_images
 from sinewy.limits.levels import Maker
@@ -28,6 +29,7 @@ from sinewy.limits.measuring import Measurer
 from sinewy.masks import Masks
 from sinewy.metrics.cost import measure_cost
 from sinewy.outcomes import Condition
+from sinewy.probes.showing import filters_left
 from sinewy.sets.cache import Cache
 from sinewy.sets.files import locked
 from sinewy.shifts.names import family
@@ -126,8 +128,12 @@ def limit(
         environment=environment(),
         partial=request.partial,
         folder=str(folder) if folder is not None else None,
+        classes=tuple(request.test.classes),
     )
-    return Limit(record, copy.deepcopy(unwrap(model)).eval(), files, keep)
+    write_limit(home, record, measurer.files, [str(path.relative_to(home)) for path in files.values()])
+    return Limit(
+        record, copy.deepcopy(unwrap(model)).eval(), files, keep, Seen(request.test, measurer.shifting, place.example)
+    )
 
 
 def _levels(
@@ -145,7 +151,8 @@ def _levels(
         before = folder
         if levels and reached <= levels[-1].sparsity:
             continue
-        levels.append(Level(reached, masks.layers, measurer.measure(maker.load(folder), folder, report)))
+        outcomes = measurer.measure(maker.load(folder), folder, report)
+        levels.append(Level(reached, masks.layers, outcomes, filters_left(masks)))
         files[reached] = folder
     return levels, files
 

@@ -1,6 +1,7 @@
 """The folder of a limit: of which settings it is, so that nothing made under others is ever taken for it.
 
 FOLDER/limit.json                            what the networks depend on
+FOLDER/record.json                           what was found, but for the outcomes (analysis.limit_files), at the end
 FOLDER/parent/outcomes/<protocol>/<kind>.safetensors
 FOLDER/levels/<sparsity>/model.safetensors   weights and masks; checkpoint.pt while it is retrained
 FOLDER/levels/<sparsity>/outcomes/...

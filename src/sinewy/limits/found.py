@@ -9,14 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sinewy.analysis import Certificate, Potential
 from sinewy.analysis.limit_record import LimitRecord
+from sinewy.analysis.shown import Shown
+from sinewy.data import ImageSet
 from sinewy.errors import InputError, unknown_name
 from sinewy.limits.levels import MODEL_FILE
 from sinewy.modelfile import load_model
-from sinewy.report.limit import limit_rows, limit_summary, limit_text, write_limit_report
+from sinewy.probes.corruption import CorruptionProbe
+from sinewy.probes.probe import Probe
+from sinewy.probes.showing import examples_lost
+from sinewy.probes.speed import measure_speed
+from sinewy.report.limit import UNPRUNED, level_name, limit_rows, limit_summary, limit_text, write_limit_report
 
 NEAR = 0.006
 """How far a sparsity given to `at` may be from a level's: 0.49 is enough for 0.488."""
@@ -44,6 +50,15 @@ class Safe(float):
         return f"{float(self):.4g} [{self.low:.4g}, {self.high:.4g}], certified {self.certified:.4g}"
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the networks were shown: the test images, the probe that shifts them, and one input as networks take it."""
+
+    test: ImageSet
+    shifting: Probe | None
+    example: Tensor
+
+
 @dataclass(frozen=True)
 class Limit:
     """How far a network can be pruned; `record` holds every per-example outcome, `files` the folder of each level."""
@@ -53,6 +68,7 @@ class Limit:
     files: Mapping[float, Path]
     keep: Any = None
     """What must live as long as this does: the temporary folder, where none was given."""
+    seen: Seen | None = None
 
     @property
     def sparsities(self) -> tuple[float, ...]:
@@ -105,9 +121,29 @@ class Limit:
         """Return the whole result as one JSON-able document."""
         return limit_summary(self.record)
 
-    def report(self, path: str | Path) -> Path:
-        """Write one offline HTML page and return its path; raises InputError if it cannot be written."""
-        return write_limit_report(self.record, Path(path))
+    def report(self, path: str | Path, *, images: bool = True) -> Path:
+        """Write one offline HTML page and return its path; raises InputError if it cannot be written.
+
+        The page holds up to 12 of the test images, which the network of the answer gets wrong; none if not `images`.
+        The unpruned network and that of the answer are timed for it, which takes a second or two.
+        """
+        return write_limit_report(self.record, Path(path), self.shown(images=images))
+
+    def shown(self, *, images: bool = True) -> Shown:
+        """Return what the page shows beside the record: images that are lost, bytes, and times of this machine."""
+        if self.seen is None:
+            return Shown(self.record.classes)
+        level, seen = self.record.answer, self.seen
+        probes = [seen.shifting] if isinstance(seen.shifting, CorruptionProbe) else []
+        networks = {UNPRUNED: self.at(0), level_name(self.record, level): self.at(level.sparsity)}
+        place = {name: network.to(seen.example.device) for name, network in networks.items()}
+        return Shown(
+            self.record.classes,
+            examples_lost(self.record.parent, level.outcomes, seen.test, probes) if images else (),
+            level_name(self.record, level),
+            {level_name(self.record, level): level.left},
+            measure_speed(place, seen.example),
+        )
 
     def show(self) -> None:
         """Print the table and what it means."""

@@ -107,13 +107,16 @@ class Maker:
 
     @torch.no_grad()
     def _check_trainable(self, masks: Masks) -> None:
-        """Refuse what our loop cannot retrain: frozen tensors that were pruned, other types, outputs but logits."""
+        """Refuse what our loop cannot retrain: nothing but frozen tensors, other types, outputs but logits."""
         parameters = dict(self.parent.named_parameters())
         frozen = [name for name in masks if not parameters[name].requires_grad]
+        advice = f"pass exclude={frozen} to leave what is frozen dense"
+        if len(frozen) == len(masks):
+            raise InputError(f"everything that was pruned is frozen (requires_grad=False); unfreeze it, or {advice}.")
         if frozen:
-            raise InputError(
-                f"'{frozen[0]}' is frozen (requires_grad=False), so retraining cannot make up for weights it loses;"
-                f" pass exclude={frozen} to leave what is frozen dense, or retrain by a function of your own."
+            warnings.warn(
+                f"'{frozen[0]}' is frozen (requires_grad=False): it is pruned, and retraining leaves it so; {advice}.",
+                stacklevel=4,
             )
         kind = input_type(self.parent)
         if kind is not torch.float32:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,16 @@ class Measurer:
         return tuple(self._probes)
 
     @property
+    def shifting(self) -> Probe | None:
+        """The probe of the shifted images; None where there are none."""
+        return next((probe for kind, probe in self._probes.items() if kind != CLEAN[0]), None)
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Where the outcomes of each kind lie in the folder of a network."""
+        return {kind: f"outcomes/{self._id(kind)}/{re.sub('[/:]', '~', kind)}.safetensors" for kind in self._probes}
+
+    @property
     def protocol(self) -> dict[str, Any]:
         """Everything that the measured bytes depend on."""
         test = self.test
@@ -65,7 +77,7 @@ class Measurer:
         evaluator: Evaluator | None = None
         found: dict[Condition, Outcomes] = {}
         for number, (kind, probe) in enumerate(self._probes.items(), start=1):
-            path = folder / "outcomes" / self._id(kind) / f"{kind.replace('/', '~').replace(':', '~')}.safetensors"
+            path = folder / self.files[kind]
             if not path.is_file():
                 if evaluator is None:
                     evaluator = Evaluator({"model": model}, mean=self.test.mean, std=self.test.std, device=self.device)

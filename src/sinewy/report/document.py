@@ -19,13 +19,13 @@ from sinewy.report.escaping import readable
 
 def render(template: str, **facts: Any) -> str:
     """Return the page that a template of this room makes of `facts`; text in them is escaped."""
-    scripts = {"library": get_plotlyjs(), "drawing": _resource("page.js")}
+    scripts = {"library": get_plotlyjs(), "drawing": resource("page.js")}
     page: str = (
         _environment()
         .get_template(template)
         .render(
             version=__version__,
-            css=Markup(_resource("page.css")),
+            css=Markup(resource("page.css")),
             policy=_policy(scripts.values()),
             **{name: Markup(text) for name, text in scripts.items()},
             **facts,
@@ -42,14 +42,15 @@ def _policy(scripts: Iterable[str]) -> str:
     return f"default-src 'none'; script-src {allowed}; {rest}"
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """Return a file of this room as text."""
     return (files("sinewy.report") / name).read_text(encoding="utf-8")
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_resource),
+        loader=FunctionLoader(resource),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 LONGEST = 60
 """Characters of a name that a figure has room for."""
+
+DIGITS = 7
+"""Significant digits of a fraction in a CSV file of the page."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
@@ -47,9 +51,16 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def csv_uri(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return `rows` as a data: URI of a CSV file."""
-    encoded = base64.b64encode(csv_text(rows).encode()).decode()
+    """Return `rows` as a data: URI of a CSV file, numbers rounded to 7 significant digits: large studies are long."""
+    short = [{name: _rounded(value) for name, value in row.items()} for row in rows]
+    encoded = base64.b64encode(csv_text(short).encode()).decode()
     return f"data:text/csv;charset=utf-8;base64,{encoded}"
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float) or not math.isfinite(value):
+        return value
+    return int(value) if value.is_integer() else float(f"{value:.{DIGITS}g}")
 
 
 def _inert(value: Any) -> Any:

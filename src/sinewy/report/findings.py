@@ -25,15 +25,35 @@ TITLES = {
     "calibration": "Calibration",
     "classes": "Single classes",
     "lipschitz": "Lipschitz bounds",
+    "function": "Likeness to the reference as a function",
+    "features": "Confidence on the pixels that inform each network",
+    "attention": "Size of the region looked at",
+    "spectrum": "Accuracy without low or high frequencies",
+    "kernels": "Concentration of weights in channels",
 }
 IN_SHORT = {
     "weight-noise": ("accuracy", "loss rise"),
     "ood": ("AUROC",),
     "classes": ("lowest recall", "share of exemplars", "relative change of recall"),
+    "kernels": tuple(
+        f"{what} beyond chance, {side} channels" for what in ("layers", "Gini") for side in ("input", "output")
+    ),
 }
 """What the terminal and the figure show of a probe that found much; the data have all."""
 
+DRAWN = {"accuracy by confidence"}
+"""Measures that only the figure shows; where they should lie, on the diagonal, is drawn as well."""
+
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+MOST_LINES = 9
+"""Lines of one measure, or of one series, that the terminal shows; of more, so many evenly among them."""
+
+DIFFERENT = "≠"
+"""The mark of a number that differs from the reference's where neither is better."""
+
+GAP = 60
+"""Pixels between panels."""
+
 LINE = 22
 """Height of one line of a figure with names on its axis, in pixels."""
 
@@ -42,7 +62,7 @@ HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra><
 
 def findings_table(probe: str, rows: Sequence[Row]) -> Table:
     """Return one line per condition and measure, one column per method; marks compare with the reference."""
-    shown = _in_short(probe, rows)
+    shown = [row for row in _in_short(probe, rows) if row["measure"] not in DRAWN]
     methods = list(dict.fromkeys(row["method"] for row in rows))
     title = f"\n{TITLES.get(probe, probe)}"
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
@@ -51,10 +71,15 @@ def findings_table(probe: str, rows: Sequence[Row]) -> Table:
     for method in methods:
         table.add_column(escape(method), justify="right")
     cells = {(row["condition"], row["measure"], row["method"]): row for row in shown}
-    for condition, measure in dict.fromkeys((row["condition"], row["measure"]) for row in shown):
+    lines = {(row["condition"], row["measure"]): (row["measure"], row["series"]) for row in shown}
+    kept = _thinned(lines)
+    for condition, measure in kept:
         own = [cells.get((condition, measure, method)) for method in methods]
         better = next(row["better"] for row in own if row)
         table.add_row(escape(condition), measure + ARROWS[better], *(_cell(row) for row in own))
+    if len(kept) < len(lines):
+        table.caption = f"{len(kept)} of {len(lines)} lines; the page and its data hold all."
+        table.caption_justify = "left"
     return table
 
 
@@ -69,10 +94,10 @@ def findings_figure(probe: str, rows: Sequence[Row], styles: Mapping[str, Style]
         rows=len(groups),
         cols=1,
         row_heights=heights,
-        vertical_spacing=min(0.12, 60 / max(sum(heights), 1)) if len(groups) > 1 else 0,
+        vertical_spacing=GAP / (sum(heights) + GAP * (len(groups) - 1)),
         subplot_titles=[_title(measure, series, part) for (measure, series), part in groups.items()],
     )
-    dress(plot, height=round(sum(heights) * 1.1) + 90 + 60 * (len(groups) - 1))
+    dress(plot, height=sum(heights) + GAP * (len(groups) - 1) + 90)
     plot.update_annotations(font={"size": 13})
     for number, ((_, series), part) in enumerate(groups.items(), start=1):
         draw = _curves if series else _names
@@ -93,12 +118,26 @@ def _in_short(probe: str, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if wanted is None or row["measure"] in wanted]
 
 
+def _thinned(lines: Mapping[tuple[str, str], tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return at most MOST_LINES of each group that `lines` belong to, the first and the last among them."""
+    kept: set[tuple[str, str]] = set()
+    for group in set(lines.values()):
+        own = [line for line, its in lines.items() if its == group]
+        steps = min(len(own), MOST_LINES)
+        kept |= {own[round(i * (len(own) - 1) / max(steps - 1, 1))] for i in range(steps)}
+    return [line for line in lines if line in kept]
+
+
 def _cell(row: Row | None) -> str:
     if row is None:
         return "–"
     difference = Estimate.from_dict(row["difference"]) if row["difference"] else None
-    mark = MARKS[_verdict(difference, row["better"])][0] if difference and row["better"] else ""
+    mark = _mark(difference, row["better"]) if difference else ""
     return f"{escape(_written(Estimate.from_dict(row['estimate'])))} {mark}".strip()
+
+
+def _mark(difference: Estimate, better: str) -> str:
+    return MARKS[_verdict(difference, better)][0] if better or not difference.distinguishable else DIFFERENT
 
 
 def _verdict(difference: Estimate, better: str) -> str:
@@ -120,6 +159,9 @@ def _height(rows: Sequence[Row]) -> int:
 
 
 def _curves(plot: go.Figure, number: int, rows: Sequence[Row], styles: Mapping[str, Style]) -> None:
+    if rows[0]["measure"] in DRAWN:
+        dots = {"color": "#808080", "width": 1, "dash": "dot"}
+        plot.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dots, hoverinfo="skip", row=number, col=1)
     for method, style in styles.items():
         own = sorted((row for row in rows if row["method"] == method), key=lambda row: float(row["x"]))
         _trace(plot, number, own, style, [row["x"] for row in own], mode="lines+markers")
@@ -176,4 +218,5 @@ def _flat(row: Row) -> dict[str, Any]:
         fields = row[name] or {}
         numbers |= {name: fields.get("value"), f"{name}_low": fields.get("low"), f"{name}_high": fields.get("high")}
     kept = {name: row[name] for name in ("method", "condition", "measure", "better", "x")}
-    return {**kept, **numbers, "n": row["estimate"]["n"], "draws": row["estimate"]["seeds"]}
+    seeds = {f"seed {part['seed']}": (part["estimate"] or {}).get("value") for part in row.get("by_seed", ())}
+    return {**kept, **numbers, "n": row["estimate"]["n"], "draws": row["estimate"]["seeds"], **seeds}

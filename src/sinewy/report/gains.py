@@ -23,13 +23,17 @@ HOVER = (
 )
 
 
-def gain_maps(panel: Panel, high_frequency: Mapping[str, float]) -> Figure:
-    """Return the relative gain of each method by kind and severity, kinds with the most high frequencies on top."""
+def gain_maps(panel: Panel, high_frequency: Mapping[str, float], methods: Sequence[str] = ()) -> Figure:
+    """Return the relative gain by kind and severity, kinds with the most high frequencies on top.
+
+    One map for each of `methods`, all by default; the rows are of all.
+    """
     cells = panel.gains()
     kinds = by_frequency(panel.kinds, high_frequency)
-    reach, cut = _scale([100 * c["relative_gain"]["value"] for c in cells if c["relative_gain"]])
-    methods = panel.methods[1:]
-    plot = _grid(methods, len(kinds))
+    methods = [method for method in methods or panel.methods if method != panel.reference]
+    drawn = [c for c in cells if c["method"] in set(methods) and c["relative_gain"]]
+    reach, cut = _scale([100 * c["relative_gain"]["value"] for c in drawn])
+    plot = small_multiples([f"<b>{figure_text(method, 24)}</b>" for method in methods], len(kinds))
     for index, method in enumerate(methods):
         own = {(c["kind"], c["severity"]): c for c in cells if c["method"] == method}
         heat = _heat(method, own, kinds, panel.severities, high_frequency)
@@ -67,9 +71,9 @@ def _scale(gains: Sequence[float]) -> tuple[float, bool]:
     return (usual, True) if largest > 2 * usual > 0 else (largest or 1.0, False)
 
 
-def _grid(methods: Sequence[str], kinds: int) -> go.Figure:
-    rows, columns = -(-len(methods) // PER_ROW), min(PER_ROW, len(methods))
-    titles = [f"<b>{figure_text(method, 24)}</b>" for method in methods]
+def small_multiples(titles: Sequence[str], kinds: int) -> go.Figure:
+    """Return an empty figure of one panel per title, `PER_ROW` side by side, that share an axis of kinds."""
+    rows, columns = -(-len(titles) // PER_ROW), min(PER_ROW, len(titles))
     height = 19 * kinds + 12
     total = rows * height + (rows - 1) * ROW_GAP + 98
     plot = make_subplots(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,8 +17,8 @@ from sinewy.report.style import FAINT, Style, family
 HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 
 
-def against_sparsity(panel: Panel, styles: dict[str, Style]) -> Figure:
-    """Return clean and corruption accuracy of each method over the sparsity it reached."""
+def against_sparsity(panel: Panel, styles: dict[str, Style], others: Sequence[str] = ()) -> Figure:
+    """Return clean and corruption accuracy of each method over the sparsity it reached; `others` are grey points."""
     questions: dict[str, Callable[[str], Estimate]] = {"clean": panel.accuracy}
     if panel.kinds:
         questions = {"corruption": panel.corruption_accuracy, **questions}
@@ -27,7 +28,8 @@ def against_sparsity(panel: Panel, styles: dict[str, Style]) -> Figure:
     xs = _side_by_side(reached)
     for row, (what, ask) in enumerate(questions.items(), start=1):
         estimates = {method: ask(method) for method in panel.methods}
-        for members in _families(panel, reached):
+        _grey(plot, row, others, reached, estimates)
+        for members in _families(panel, styles, reached):
             _sparsity_trace(plot, row, members, xs, reached, estimates, styles)
         _reference_band(plot, row, estimates[panel.reference])
         rows += [_row(m, e, set=what, sparsity=reached[m]) for m, e in estimates.items()]
@@ -35,17 +37,21 @@ def against_sparsity(panel: Panel, styles: dict[str, Style]) -> Figure:
     return Figure(
         "sparsity",
         "Robustness versus sparsity",
-        f"Higher is better; the dashed line and its band are {panel.reference}. Bars are the 95 % interval of each "
-        "accuracy by itself. Methods are compared in pairs on the same examples, so a difference can be clear although "
-        "bars overlap: section 2 decides. Methods that differ only in sparsity are joined.",
+        f"Higher is better; the dashed line and its band are {panel.reference}{_greyed(others)}. Bars are the 95 % "
+        "interval of each accuracy by itself. Methods are compared in pairs on the same examples, so a difference "
+        "can be clear although bars overlap: the table of results decides. Methods that differ only in "
+        "sparsity are joined.",
         plot,
         rows,
         styles,
     )
 
 
-def against_severity(panel: Panel, styles: dict[str, Style]) -> Figure:
-    """Return accuracy, and its difference to the reference, over severity, as means over the kinds of corruption."""
+def against_severity(panel: Panel, styles: dict[str, Style], others: Sequence[str] = ()) -> Figure:
+    """Return accuracy, and its difference to the reference, over severity, as means over the kinds of corruption.
+
+    The mean of `others` is a grey line.
+    """
     plot = panels(["accuracy, %", "difference, points"], "severity (0 = clean)")
     levels = [0, *panel.severities]
     rows: list[dict[str, Any]] = []
@@ -59,6 +65,7 @@ def against_severity(panel: Panel, styles: dict[str, Style]) -> Figure:
         for s, accuracy, difference in zip(levels, accuracies, differences, strict=True):
             extra = {f"difference{suffix}": value for suffix, value in _bounds(difference).items()}
             rows.append({**_row(method, accuracy, severity=s), **extra})
+    _grey_mean(plot, panel, others, levels)
     plot.add_hline(y=0, line={"color": FAINT, "width": 1.5}, row=2, col=1)
     plot.update_xaxes(tickvals=levels)
     return Figure(
@@ -66,17 +73,57 @@ def against_severity(panel: Panel, styles: dict[str, Style]) -> Figure:
         "Accuracy against severity",
         f"Mean over {len(panel.kinds)} kinds of corruption. Above: accuracy, higher is better. Below: the paired "
         f"difference to {panel.reference}; where a bar (95 % interval) does not touch the line at 0, the difference "
-        "can be told from chance.",
+        f"can be told from chance.{_greyed(others, 'The grey line is the mean of')}",
         plot,
         rows,
         styles,
     )
 
 
-def _families(panel: Panel, reached: dict[str, float]) -> list[list[str]]:
+def _greyed(others: Sequence[str], what: str = "") -> str:
+    if not others:
+        return ""
+    return f" {what} the {len(others)} other methods." if what else f"; grey points are the {len(others)} other methods"
+
+
+def _grey(
+    plot: go.Figure, row: int, others: Sequence[str], reached: dict[str, float], estimates: dict[str, Estimate]
+) -> None:
+    if not others:
+        return
+    plot.add_scatter(
+        x=[100 * reached[m] for m in others],
+        y=[100 * estimates[m].value for m in others],
+        mode="markers",
+        marker={"color": FAINT, "symbol": "circle-open", "size": 6},
+        opacity=0.6,
+        customdata=[[figure_text(m), f"sparsity {share(reached[m])}", f"{points(estimates[m])} %"] for m in others],
+        hovertemplate=HOVER,
+        row=row,
+        col=1,
+    )
+
+
+def _grey_mean(plot: go.Figure, panel: Panel, others: Sequence[str], levels: Sequence[int]) -> None:
+    if not others:
+        return
+    asked = [("clean" if s == 0 else None, s) for s in levels]
+    for row, ask in ((1, panel.accuracy), (2, panel.difference)):
+        plot.add_scatter(
+            x=list(levels),
+            y=[100 * fmean(ask(m, *where).value for m in others) for where in asked],
+            mode="lines",
+            line={"color": FAINT, "dash": "dot", "width": 3},
+            hovertemplate=f"mean of {len(others)} other methods<br>%{{y:.1f}}<extra></extra>",
+            row=row,
+            col=1,
+        )
+
+
+def _families(panel: Panel, drawn: Iterable[str], reached: dict[str, float]) -> list[list[str]]:
     """Return the methods that one line joins, the sparse ones ascending in sparsity; the reference is on its own."""
     groups: dict[str, list[str]] = {}
-    for method in panel.methods:
+    for method in drawn:
         name = method if method == panel.reference else f"{family(method)} "
         groups.setdefault(name, []).append(method)
     return [sorted(members, key=lambda member: reached[member]) for members in groups.values()]

@@ -1,4 +1,4 @@
-"""The figures of how the models came about: where their zeros are, and how training went."""
+"""The figures of how the models came about: how training went, and what the masks did meanwhile."""
 
 from __future__ import annotations
 
@@ -6,24 +6,39 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from sinewy.records import Epoch, RunRecord
+from sinewy.records import Epoch, Movement, RunRecord
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure, dress, panels
-from sinewy.report.numbers import share
 from sinewy.report.style import Style
 
-CURVES: dict[str, Callable[[Epoch], float | None]] = {
-    "training loss": lambda epoch: epoch.loss,
-    "validation accuracy, %": lambda epoch: (
+Curves = dict[str, Callable[[Epoch], float | None]]
+
+
+def _moved(of: Callable[[Movement], float]) -> Callable[[Epoch], float | None]:
+    return lambda epoch: None if epoch.movement is None else of(epoch.movement)
+
+
+DEAD = "dead neurons"
+TRAINING: Curves = {
+    "training loss ↓": lambda epoch: epoch.loss,
+    "validation accuracy, % ↑": lambda epoch: (
         None if epoch.validation_accuracy is None else 100 * epoch.validation_accuracy
     ),
-    "sparsity, %": lambda epoch: 100 * epoch.sparsity,
-    "ever kept, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.explored,
-    "overlap with first, %": lambda epoch: None if epoch.movement is None else 100 * epoch.movement.overlap,
 }
-LAYER_HOVER = (
-    "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]} of %{customdata[3]} weights are 0<extra></extra>"
-)
+MASKS: Curves = {
+    "density, %": lambda epoch: 100 * (1 - epoch.sparsity),
+    "newly kept, %": _moved(lambda m: 100 * sum(x.grown for x in m.layers) / max(sum(x.kept for x in m.layers), 1)),
+    "overlap with first, %": _moved(lambda m: 100 * m.overlap),
+    "ever kept, %": _moved(lambda m: 100 * m.explored),
+    DEAD: _moved(lambda m: m.dead),
+}
+SEEDS_FIT = 40
+"""Up to so many runs each seed is drawn as a thin line."""
+
+POINTS = 200
+"""Epochs that a curve shows at most."""
+
+PANEL = 190
 
 
 def by_method(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -34,95 +49,81 @@ def by_method(runs: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
     return groups
 
 
-def layer_sparsity(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Figure | None:
-    """Return the sparsity of each layer, as means over seeds, or None if no run has a zero to show."""
-    sparse = {m: g for m, g in by_method(r for r in runs if r.layers).items() if any(r.sparsity > 0 for r in g)}
-    if not sparse:
-        return None
-    rows = [row for method, group in sparse.items() for row in _layer_rows(method, group)]
-    names = list(dict.fromkeys(row["layer"] for row in rows))
-    plot = panels(["sparsity, %"], "prunable layer, from input to output")
-    dress(plot, height=420 if len(names) <= 24 else 340)
-    for method in sparse:
-        own = {row["layer"]: row for row in rows if row["method"] == method}
-        held = [i for i, name in enumerate(names) if name in own]
-        found = [own[names[i]] for i in held]
-        plot.add_scatter(
-            x=[i + 1 for i in held],
-            y=[100 * row["sparsity"] for row in found],
-            mode="lines+markers",
-            line={**styles[method].line, "width": 1.2},
-            marker=styles[method].marker,
-            meta=styles[method].group,
-            customdata=[
-                [figure_text(method), figure_text(row["layer"]), share(row["sparsity"]), f"{row['weights']:,}"]
-                for row in found
-            ],
-            hovertemplate=LAYER_HOVER,
-        )
-    plot.update_yaxes(range=[-3, 103])
-    if len(names) <= 24:
-        labels = [figure_text(name.removesuffix(".weight"), 22) for name in names]
-        plot.update_xaxes(tickvals=list(range(1, len(names) + 1)), ticktext=labels, tickangle=-50, automargin=True)
-    return Figure(
-        "layers",
-        "Sparsity by layer",
-        "The share of zeros in each prunable layer, mean over seeds, in model order. Even sparsity is a flat line; a "
-        "dip is a layer that the allocation spared. Methods without zeros are not drawn.",
-        plot,
-        rows,
-        {method: styles[method] for method in sparse},
-    )
-
-
 def training_curves(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Figure | None:
-    """Return what was recorded of each epoch, from the loss to the exploration; seeds thin, their mean thick."""
-    trained = by_method(run for run in runs if run.history)
+    """Return loss and validation accuracy of each epoch, or None if no run recorded any."""
+    caption = (
+        "Validation data is held out of training and is not the test set; the last epoch is what every other section "
+        "reports."
+    )
+    return _figure("training", "Training", caption, TRAINING, runs, styles, _training_row)
+
+
+def mask_curves(runs: Sequence[RunRecord], styles: Mapping[str, Style]) -> Figure | None:
+    """Return what the masks did in each epoch, or None if no run has a mask."""
+    sparse = [run for run in runs if any(epoch.sparsity > 0 for epoch in run.history)]
+    died = any(epoch.movement and epoch.movement.dead for run in sparse for epoch in run.history)
+    curves = MASKS if died else {name: ask for name, ask in MASKS.items() if name != DEAD}
+    caption = (
+        "Density: the share of prunable weights that are kept. Newly kept: the share of the kept weights that were "
+        "pruned an epoch before. Overlap with first: the share of the kept weights that the first mask kept, too. Ever "
+        "kept: the share of all prunable weights that were in a mask so far. "
+        f"{'Dead neurons have no incoming weight left.' if died else 'No neuron lost all its incoming weights.'}"
+    )
+    return _figure("masks", "Masks over time", caption, curves, sparse, styles, _mask_row)
+
+
+def _figure(
+    key: str,
+    title: str,
+    caption: str,
+    wanted: Curves,
+    runs: Sequence[RunRecord],
+    styles: Mapping[str, Style],
+    row: Callable[[RunRecord, Epoch], dict[str, Any]],
+) -> Figure | None:
+    trained = by_method(run for run in runs if run.history and run.method in styles)
     curves = {
-        title: ask
-        for title, ask in CURVES.items()
+        name: ask
+        for name, ask in wanted.items()
         if any(ask(e) is not None for g in trained.values() for r in g for e in r.history)
     }
-    if not trained:
+    if not trained or not curves:
         return None
     plot = panels(list(curves), "epoch")
+    dress(plot, height=PANEL * len(curves) + 70)
+    thin = sum(map(len, trained.values())) <= SEEDS_FIT
     for method, group in trained.items():
-        style = styles[method]
-        for row, ask in enumerate(curves.values(), start=1):
-            for run in group if len(group) > 1 else ():
-                label = f"seed {run.seed} · run {figure_text(run.id, 24)}"
-                thin = {"color": style.colour, "width": 1}
-                _curve(plot, row, method, style, label, [(e.epoch, ask(e)) for e in run.history], thin, 0.4)
-            label = f"mean of {len(group)} seeds" if len(group) > 1 else f"seed {group[0].seed}"
-            _curve(plot, row, method, style, label, _mean_curve(group, ask), style.line, 1.0)
+        for number, ask in enumerate(curves.values(), start=1):
+            _method(plot, number, method, group, ask, styles[method], thin=thin)
+    several = any(len(group) > 1 for group in trained.values())
+    lines = "Lines are means over seeds"
+    seeds = f"{lines}; thin ones are single seeds. " if thin else f"{lines}. "
     return Figure(
-        "training",
-        "Training",
-        "Thick lines are means over seeds, thin ones single seeds. Validation data is held out of training and is not "
-        "the test set; the last epoch is what every other section reports. A mean ends where its shortest run does. "
-        "Ever kept: the share of all prunable weights that were in a mask so far. Overlap with first: the share of "
-        "the kept weights that the first mask kept, too.",
+        key,
+        title,
+        f"{seeds if several else ''}{caption} A mean ends where its shortest run does.",
         plot,
-        [_epoch_row(run, epoch) for group in trained.values() for run in group for epoch in run.history],
+        [row(run, epoch) for group in trained.values() for run in group for epoch in run.history],
         {method: styles[method] for method in trained},
     )
 
 
-def _layer_rows(method: str, group: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    layers: dict[str, list[Any]] = {}
-    for run in group:
-        for layer in run.layers:
-            layers.setdefault(layer.name, []).append(layer)
-    return [
-        {
-            "method": method,
-            "layer": n,
-            "weights": ls[0].weights,
-            "sparsity": fmean(x.sparsity for x in ls),
-            "seeds": len(ls),
-        }
-        for n, ls in layers.items()
-    ]
+def _method(
+    plot: Any,
+    row: int,
+    method: str,
+    group: Sequence[RunRecord],
+    ask: Callable[[Epoch], float | None],
+    style: Style,
+    *,
+    thin: bool,
+) -> None:
+    for run in group if thin and len(group) > 1 else ():
+        label = f"seed {run.seed} · run {figure_text(run.id, 24)}"
+        line = {"color": style.colour, "width": 1}
+        _curve(plot, row, method, style, label, [(e.epoch, ask(e)) for e in run.history], line, 0.4)
+    label = f"mean of {len(group)} seeds" if len(group) > 1 else f"seed {group[0].seed}"
+    _curve(plot, row, method, style, label, _mean_curve(group, ask), style.line, 1.0)
 
 
 def _curve(
@@ -136,13 +137,15 @@ def _curve(
     opacity: float,
 ) -> None:
     lone = {"mode": "markers", "marker": style.marker} if len(points) == 1 else {"mode": "lines", "line": dict(line)}
+    step = -(-len(points) // POINTS)
+    shown = [*points[:-1:step], *points[-1:]]
     plot.add_scatter(
-        x=[x for x, _ in points],
-        y=[None if y is None else float(f"{y:.6g}") for _, y in points],
+        x=[x for x, _ in shown],
+        y=[None if y is None else float(f"{y:.6g}") for _, y in shown],
         opacity=opacity,
         meta=style.group,
-        customdata=[[figure_text(method), label]] * len(points),
-        hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<br>epoch %{x}: %{y:.4g}<extra></extra>",
+        text=f"<b>{figure_text(method)}</b><br>{label}",
+        hovertemplate="%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>",
         row=row,
         col=1,
         **lone,
@@ -159,8 +162,16 @@ def _mean_curve(group: Sequence[RunRecord], ask: Callable[[Epoch], float | None]
     return means
 
 
-def _epoch_row(run: RunRecord, epoch: Epoch) -> dict[str, Any]:
+def _training_row(run: RunRecord, epoch: Epoch) -> dict[str, Any]:
     fields = dict(vars(epoch))
-    movement = fields.pop("movement")
-    summed = {} if movement is None else {name: value for name, value in vars(movement).items() if name != "layers"}
-    return {"method": run.method, "seed": run.seed, "run": run.id, **fields, **summed}
+    del fields["movement"]
+    return {"method": run.method, "seed": run.seed, "run": run.id, **fields}
+
+
+def _mask_row(run: RunRecord, epoch: Epoch) -> dict[str, Any]:
+    moved = epoch.movement
+    names = ("distance", "overlap", "explored", "dead")
+    facts = {name: None if moved is None else getattr(moved, name) for name in names}
+    grown = None if moved is None else sum(layer.grown for layer in moved.layers)
+    where = {"method": run.method, "seed": run.seed, "run": run.id, "epoch": epoch.epoch}
+    return {**where, "sparsity": epoch.sparsity, "moved": epoch.moved, "grown": grown, **facts}

@@ -1,6 +1,7 @@
 """The ledger: a study is a folder, a cell is a folder in it named by the hash of what it means. No torch.
 
     STORE/study.json                      the recipe and the command
+    STORE/audit.json                      what the check found: protocols and probes, and the environment
     STORE/cells/<id>/cell.json            what the cell means
     STORE/cells/<id>/checkpoint.pt        while it trains
     STORE/cells/<id>/model.safetensors    weights and masks
@@ -8,6 +9,8 @@
     STORE/cells/<id>/environment.json     what it was made with
     STORE/cells/<id>/error.txt            the traceback, if it failed
     STORE/cells/<id>/outcomes/<protocol>/<kind>.safetensors   per-example outcomes of one shift
+    STORE/cells/<id>/probes/<probe>/<protocol>/<kind>.safetensors   what a further probe measured
+    STORE/findings/<probe>/<protocol>/seed-<seed>.json   what is read from these; may be deleted, and is made again
 
 Nothing records a state that files do not show; every file is written in one step.
 """
@@ -24,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from sinewy.errors import InputError
-from sinewy.files import read_json, write_json, write_text
+from sinewy.files import file_name, read_json, write_json, write_text
 from sinewy.recipe import CellSpec, Recipe, parse
 from sinewy.records import Cost, Epoch, Layer
 
@@ -86,6 +89,12 @@ class Store:
         """The command the study was last run with."""
         return str(read_json(self._study_file)["command"])
 
+    @property
+    def checked(self) -> dict[str, Any]:
+        """What the check before the last run found; empty if there was none."""
+        path = self.folder / "audit.json"
+        return dict(read_json(path)) if path.is_file() else {}
+
     def cell_folder(self, cell: str) -> Path:
         """Return the folder of the cell with this id."""
         return self.folder / "cells" / cell
@@ -93,6 +102,14 @@ class Store:
     def outcomes_file(self, cell: str, protocol: str, kind: str) -> Path:
         """Return where a cell's outcomes on one shift are."""
         return self.cell_folder(cell) / "outcomes" / protocol / f"{kind}.safetensors"
+
+    def measured_file(self, cell: str, probe: str, protocol: str, kind: str) -> Path:
+        """Return where a further probe's measurement of a cell is."""
+        return self.cell_folder(cell) / "probes" / file_name(probe) / protocol / f"{file_name(kind)}.safetensors"
+
+    def findings_file(self, probe: str, protocol: str, seed: int) -> Path:
+        """Return where the findings of a further probe on the cells of one seed are."""
+        return self.folder / "findings" / file_name(probe) / protocol / f"seed-{seed}.json"
 
     def is_trained(self, cell: str) -> bool:
         """Return whether the cell's model is finished."""

@@ -1,4 +1,4 @@
-"""Running a study: check everything, train the cells, audit them shift by shift; again is continue. No torch."""
+"""Running a study: check everything, train the cells, audit them, probe by probe; again is continue. No torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sinewy.errors import InputError
 from sinewy.files import write_json
 from sinewy.recipe import CellSpec, Recipe
 from sinewy.runs.local import Engine, Event
+from sinewy.runs.probed import Probes, check_names
 from sinewy.runs.store import Store
 
 MODELS_AT_ONCE = 32
@@ -25,7 +26,7 @@ def run_study(
     done.
     """
     cells = recipe.cells()
-    checked = _check(recipe, engine, on_event)
+    checked = check(recipe, engine, on_event)
     store = Store.create(folder, recipe, command)
     write_json(store.folder / "audit.json", checked)
     foreign = store.foreign_cells(cells)
@@ -35,6 +36,8 @@ def run_study(
         )
     _train(store, cells, engine, on_event)
     _audit(store, [cell for cell in cells if store.is_trained(cell.id)], recipe, checked["protocols"], engine, on_event)
+    if recipe.audit.probes:
+        _probe(Probes(store, recipe, checked), engine, on_event)
     return store
 
 
@@ -43,7 +46,9 @@ def audit_kinds(recipe: Recipe) -> tuple[str, ...]:
     return ("clean", *recipe.audit.kinds)
 
 
-def _check(recipe: Recipe, engine: Engine, on_event: Callable[[Event], None]) -> dict[str, Any]:
+def check(recipe: Recipe, engine: Engine, on_event: Callable[[Event], None]) -> dict[str, Any]:
+    """Return what the recipe's protocols, probes and environment are; raises InputError if it cannot be run."""
+    check_names(recipe)
     on_event({"event": "phase", "name": "check", "tasks": 1})
     (answer,) = engine.run([{"task": "check", "recipe": recipe.model_dump(mode="json")}], on_event)
     if answer.get("state") == "failed":
@@ -52,7 +57,7 @@ def _check(recipe: Recipe, engine: Engine, on_event: Callable[[Event], None]) ->
             if answer.get("kind") == "input"
             else RuntimeError(answer.get("traceback", answer["error"]))
         )
-    return {"protocols": answer["protocols"], "environment": answer["environment"]}
+    return {part: answer[part] for part in ("protocols", "probes", "environment")}
 
 
 def _train(store: Store, cells: Iterable[CellSpec], engine: Engine, on_event: Callable[[Event], None]) -> None:
@@ -82,10 +87,23 @@ def _audit(
             if missing:
                 spec = {"data": group[0].data.model_dump(mode="json"), "spec": recipe.audit.model_dump(mode="json")}
                 tasks.append({"task": "audit", "store": str(store.folder), "cells": missing, "kind": kind, **spec})
-    on_event({"event": "phase", "name": "audit", "tasks": len(tasks)})
+    _run("audit", tasks, engine, on_event)
+
+
+def _probe(probes: Probes, engine: Engine, on_event: Callable[[Event], None]) -> None:
+    """Measure what is missing with the further probes, then read what they found."""
+    if unpaired := probes.unpaired():
+        text = f"{len(unpaired)} cells are on other data than the reference; no further probe measures them."
+        on_event({"event": "note", "text": text})
+    _run("probe", probes.measuring(), engine, on_event)
+    _run("findings", probes.reading(), engine, on_event)
+
+
+def _run(phase: str, tasks: list[dict[str, Any]], engine: Engine, on_event: Callable[[Event], None]) -> None:
+    on_event({"event": "phase", "name": phase, "tasks": len(tasks)})
     failures = [result["error"] for result in engine.run(tasks, on_event) if result["state"] == "failed"]
     if failures:
-        on_event({"event": "note", "text": f"{len(failures)} audit tasks failed; the first: {failures[0]}"})
+        on_event({"event": "note", "text": f"{len(failures)} {phase} tasks failed; the first: {failures[0]}"})
 
 
 def _groups(cells: list[CellSpec]) -> list[list[CellSpec]]:

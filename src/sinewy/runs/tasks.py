@@ -1,10 +1,14 @@
-"""What a worker does for a study: check it, train a cell, audit one shift; each can be killed and asked again."""
+"""What a worker does for a study: check it, train a cell, audit one shift, measure with one further probe, read it.
+
+Each can be killed and asked again.
+"""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +18,7 @@ from sinewy.data import ImageSet, Splits, load
 from sinewy.data.batches import count
 from sinewy.environment import environment
 from sinewy.errors import InputError
-from sinewy.files import write_json
+from sinewy.files import file_name, write_json
 from sinewy.modelfile import save_model
 from sinewy.models import build
 from sinewy.models.opened import open_model
@@ -24,6 +28,9 @@ from sinewy.probes.corruption import CorruptionProbe
 from sinewy.probes.evaluate import Evaluator
 from sinewy.probes.probe import CleanProbe, Probe
 from sinewy.recipe import AuditSpec, CellSpec, DataSpec, Recipe, parse
+from sinewy.runs.labels import peers
+from sinewy.runs.measuring import describe, make_probes, measure, read_findings, write_findings
+from sinewy.runs.probed import data_key
 from sinewy.runs.store import Store, locked, protocol_id, training_document
 from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.make import make_sparsifier
@@ -42,11 +49,14 @@ class Tasks:
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._splits = lru_cache(maxsize=2)(self._load)
         self._evaluator = lru_cache(maxsize=1)(self._make_evaluator)
+        self._probes = lru_cache(maxsize=2)(self._make_probes)
+        self._probe_evaluator = lru_cache(maxsize=1)(self._make_probe_evaluator)
 
     def check(self, recipe: dict[str, Any]) -> Event:
-        """Refuse, before any work, what cannot be done: data, model, sparsifier and its options, for every cell.
+        """Refuse, before any work, what cannot be done: data, models, sparsifiers, probes and their options.
 
-        Returns, per data set of the recipe, the folder name of its audit protocol and the protocol itself.
+        Returns, by cell, the folder name of its audit protocol and the protocol itself; by data set, what its further
+        probes are.
         """
         study = parse(Recipe, recipe, "the recipe")
         protocols = {}
@@ -54,7 +64,8 @@ class Tasks:
             self._try_out(cell)
             protocol = self._protocol(cell.data, study.audit)
             protocols[cell.id] = {"id": protocol_id(protocol), "protocol": protocol}
-        return {"protocols": protocols, "environment": environment() | {"device": self._device}}
+        probes = {data_key(data): self._described(data, study) for data in dict.fromkeys(c.data for c in study.cells())}
+        return {"protocols": protocols, "probes": probes, "environment": environment() | {"device": self._device}}
 
     def train(self, store: str, cell: str, spec: dict[str, Any]) -> Event:
         """Train one cell into its folder, from its checkpoint if there is one; a failure is written beside it."""
@@ -88,6 +99,45 @@ class Tasks:
                 save_outcomes(path, measured.outcomes[cell], {"kind": kind, "protocol": protocol, **measured.about})
         return {"state": "audited"}
 
+    def probe(
+        self,
+        store: str,
+        number: int,
+        data: dict[str, Any],
+        spec: dict[str, Any],
+        kind: str,
+        cells: list[str],
+        files: dict[str, str],
+    ) -> Event:
+        """Measure cells with a further probe on one kind, and write what `files` name, by cell, and do not hold yet."""
+        where, audit = parse(DataSpec, data, "data"), parse(AuditSpec, spec, "audit")
+        probe = self._probes(where, audit)[number]
+        cell, file = next(iter(files.items()))
+        with locked(Path(store) / "locks" / f"{Path(file).parent.name}-{file_name(kind)}-{cell}"):
+            missing = {cell: file for cell, file in files.items() if not Path(file).exists()}
+            if missing:
+                subjects = tuple(cells if probe.together else missing)
+                evaluator = self._probe_evaluator(where, audit, number, store, subjects)
+                for sentence in measure(probe, kind, evaluator, self._test_set(where, audit), missing):
+                    self._emit({"event": "note", "text": sentence})
+        return {"state": "measured"}
+
+    def findings(
+        self,
+        number: int,
+        data: dict[str, Any],
+        spec: dict[str, Any],
+        labels: dict[str, str],
+        files: dict[str, dict[str, str]],
+        clean: dict[str, str],
+        key: str,
+        path: str,
+    ) -> Event:
+        """Read what a further probe found on cells of one seed, and write it."""
+        probe = self._probes(parse(DataSpec, data, "data"), parse(AuditSpec, spec, "audit"))[number]
+        write_findings(Path(path), key, read_findings(probe, labels, files, clean))
+        return {"state": "read"}
+
     def _load(self, spec: DataSpec) -> Splits:
         return load(spec.name, root=self._root, validation=spec.validation, seed=spec.seed)
 
@@ -96,12 +146,25 @@ class Tasks:
         return test if audit.limit is None else test.first(audit.limit)
 
     def _protocol(self, data: DataSpec, audit: AuditSpec) -> dict[str, Any]:
-        examples = self._test_set(data, audit)
-        source = {"name": data.name, "split": "test", "examples": len(examples), "hash": examples.hash}
         probe = CorruptionProbe(
             severities=audit.severities, preset=audit.preset, seed=audit.seed, recompress=audit.recompress
         )
-        return {"data": source, "corruption": probe.protocol()}
+        return {"data": self._source(data, audit), "corruption": probe.protocol()}
+
+    def _source(self, data: DataSpec, audit: AuditSpec) -> dict[str, Any]:
+        examples = self._test_set(data, audit)
+        return {"name": data.name, "split": "test", "examples": len(examples), "hash": examples.hash}
+
+    def _make_probes(self, data: DataSpec, audit: AuditSpec) -> list[Probe]:
+        return make_probes(audit, self._splits(data), self._root)
+
+    def _described(self, data: DataSpec, study: Recipe) -> list[dict[str, Any]]:
+        probes, examples = self._probes(data, study.audit), self._test_set(data, study.audit)
+        cells = {cell.id: cell for cell in study.cells()}
+        for group in peers(list(cells.values()), study):
+            for probe in probes if cells[group.reference].data == data else ():
+                probe.check(tuple(group.labels.values()), examples)
+        return [describe(probe, self._source(data, study.audit)) for probe in probes]
 
     def _try_out(self, cell: CellSpec) -> None:
         splits = self._splits(cell.data)
@@ -137,6 +200,12 @@ class Tasks:
         write_json(folder / "environment.json", environment() | {"device": self._device})
         ledger.write_training(cell, training_document(trained.history, trained.cost, trained.masks.layers))
         return {"state": "trained"}
+
+    def _make_probe_evaluator(
+        self, data: DataSpec, audit: AuditSpec, number: int, store: str, cells: tuple[str, ...]
+    ) -> Evaluator:
+        models = {cell: open_model(Store(store).cell_folder(cell)).model for cell in cells}
+        return self._probes(data, audit)[number].evaluator(models, self._test_set(data, audit), device=self._device)
 
     def _make_evaluator(self, store: str, cells: tuple[str, ...]) -> Evaluator:
         opened = {cell: open_model(Store(store).cell_folder(cell)) for cell in cells}

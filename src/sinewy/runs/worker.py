@@ -7,6 +7,7 @@ checkpoint be written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -14,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from sinewy.errors import InputError
@@ -24,7 +26,8 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what user code prints goes to stderr; stdout carries the protocol
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    work = _Work(stop)
+    signal.signal(signal.SIGTERM, work.on_term)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and decides
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
@@ -32,7 +35,34 @@ def main() -> None:
     tasks = _tasks(options, lambda event: _send(out, event), stop)
     while True:
         task = json.loads(lines.get())
-        _send(out, {"event": "result", **_answer(tasks, task)})
+        with work.on(task["task"]):
+            answer = _answer(tasks, task)
+        _send(out, {"event": "result", **answer})
+
+
+class _Work:
+    """What the worker is at. Training stops at its next checkpoint; a measurement is dropped, as it is made again."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop, self._may_drop = stop, False
+
+    def on_term(self, *_: Any) -> None:
+        """Ask for an end, or drop what can be dropped."""
+        from sinewy.train import Interrupted
+
+        self._stop.set()
+        if self._may_drop:
+            self._may_drop = False
+            raise Interrupted("a measurement was dropped; the same command makes it again")
+
+    @contextlib.contextmanager
+    def on(self, task: str) -> Iterator[None]:
+        """Say what is being done."""
+        self._may_drop = task in ("audit", "probe", "findings")
+        try:
+            yield
+        finally:
+            self._may_drop = False
 
 
 def _read(lines: queue.Queue[str]) -> None:
