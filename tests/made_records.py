@@ -11,7 +11,7 @@ from sinewy.analysis.maps import Map, picture
 from sinewy.analysis.shown import Shown
 from sinewy.outcomes import CLEAN, Outcomes
 from sinewy.records import Cost, Epoch, Layer, LayerMovement, Movement, RunRecord, StudyRecord
-from sinewy.report.audit import Audited
+from sinewy.report.practice.audit import Audited
 
 HOSTILE = r"100% \textbf{x} & $a_1$ <b>#~^|`*"
 METHODS = {"dense": 0.0, "RigL 50 %": 0.5, "RigL 90 %": 0.9, HOSTILE: 0.8}

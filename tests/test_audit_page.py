@@ -15,8 +15,8 @@ from limit_parts import load_digits, trained_network
 from report_studies import HOSTILE, Markup, csv_files, figures
 from sinewy.analysis.evidence import Evidence
 from sinewy.outcomes import CLEAN, Outcomes
-from sinewy.report.audit import Audited, write_audit_report
-from sinewy.report.audit_rows import audit_answer, group_rows, groups_of
+from sinewy.report.practice.audit import Audited, write_audit_report
+from sinewy.report.practice.audit_rows import audit_answer, group_rows, groups_of
 
 SECTIONS = ["answer", "curves", "shifts", "breaks", "confidence", "ood", "layers", "cost", "method"]
 KINDS = ("gaussian_noise", "fog", "brightness", "speckle_noise", "uniform_noise/0.5")

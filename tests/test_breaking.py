@@ -15,7 +15,7 @@ from sinewy.analysis.evidence import Evidence
 from sinewy.analysis.shown import Shown
 from sinewy.metrics.calibration import expected_calibration_error
 from sinewy.outcomes import CLEAN, Outcomes
-from sinewy.report.pictures import BYTES, cards, chosen_text
+from sinewy.report.practice.pictures import BYTES, cards, chosen_text
 
 FOG, SNOW = ("fog", 3), ("snow", 1)
 

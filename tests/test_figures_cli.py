@@ -15,7 +15,7 @@ from sinewy.cli.figures import _inches, figure, read_record, table
 from sinewy.errors import CorruptFileError, InputError
 from sinewy.outcomes import save_outcomes
 from sinewy.report.contents import figures
-from sinewy.report.kept_audit import FILE, read_audit, write_audit
+from sinewy.report.practice.kept_audit import FILE, read_audit, write_audit
 
 pytest.importorskip("matplotlib")
 

@@ -20,9 +20,9 @@ from sinewy.analysis.shown import Footprint, Shown, Speed
 from sinewy.outcomes import CLEAN
 from sinewy.probes.speed import measure_speed
 from sinewy.records import Cost
-from sinewy.report.limit import write_limit_report
-from sinewy.report.limit_text import limit_answer
-from sinewy.report.pruned import speed_sentences
+from sinewy.report.practice.limit import write_limit_report
+from sinewy.report.practice.limit_text import limit_answer
+from sinewy.report.practice.pruned import speed_sentences
 
 SECTIONS = ["answer", "curves", "map", "breaks", "confidence", "layers", "cost", "certificate", "method"]
 

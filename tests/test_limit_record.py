@@ -10,7 +10,7 @@ import sinewy as sw
 from limit_parts import load_digits, record, trained_network
 from sinewy.analysis.limit_files import read_limit
 from sinewy.errors import CorruptFileError, InputError
-from sinewy.report.limit_text import limit_answer, limit_rows, limit_summary, limit_text
+from sinewy.report.practice.limit_text import limit_answer, limit_rows, limit_summary, limit_text
 
 
 def test_a_parent_that_retraining_overtakes_is_named():

@@ -13,15 +13,15 @@ from report_studies import LIFTS, build_study, csv_files, figures, one_run, popu
 from sinewy.analysis import Panel
 from sinewy.records import Layer
 from sinewy.report import write_report
-from sinewy.report.costs import mean_cost, round_numbers
-from sinewy.report.crowd import MOST, WORST, crowd
-from sinewy.report.gains import by_frequency
-from sinewy.report.kinds import gains_of_kinds
-from sinewy.report.layer_zeros import erk_sparsities
-from sinewy.report.overparameterised import potential_rows
-from sinewy.report.potentials import MARGINS, potential_bars, potential_sweep
-from sinewy.report.pruned_families import one_severity, pruned_families
-from sinewy.report.sections import sections
+from sinewy.report.study.costs import mean_cost, round_numbers
+from sinewy.report.study.crowd import MOST, WORST, crowd
+from sinewy.report.study.gains import by_frequency
+from sinewy.report.study.kinds import gains_of_kinds
+from sinewy.report.study.layer_zeros import erk_sparsities
+from sinewy.report.study.overparameterised import potential_rows
+from sinewy.report.study.potentials import MARGINS, potential_bars, potential_sweep
+from sinewy.report.study.pruned_families import one_severity, pruned_families
+from sinewy.report.study.sections import sections
 from sinewy.report.style import family, styles
 
 

@@ -17,14 +17,14 @@ from sinewy.errors import InputError
 from sinewy.outcomes import CLEAN
 from sinewy.records import RunRecord
 from sinewy.report import answer, summary, write_report
-from sinewy.report.best import main_table, spread_table, standing
-from sinewy.report.coverage import coverage_table
 from sinewy.report.escaping import csv_text, figure_text, script_json
 from sinewy.report.numbers import flat, flops, points
-from sinewy.report.runs import cells_behind, command_of, store_of
-from sinewy.report.settings import settings_json
+from sinewy.report.study.best import main_table, spread_table, standing
+from sinewy.report.study.coverage import coverage_table
+from sinewy.report.study.runs import cells_behind, command_of, store_of
+from sinewy.report.study.settings import settings_json
+from sinewy.report.study.won import wins_table
 from sinewy.report.tables import differing_settings
-from sinewy.report.won import wins_table
 
 FIGURES = {
     "sparsity",

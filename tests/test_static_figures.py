@@ -20,7 +20,7 @@ from made_records import HOSTILE, METHODS, made_audit, made_limit, made_study
 from sinewy.errors import InputError, MissingExtraError
 from sinewy.report.contents import figures
 from sinewy.report.figure import Figure, dress
-from sinewy.report.static import draw, figure_bytes, save_figure
+from sinewy.report.static.saving import draw, figure_bytes, save_figure
 from sinewy.report.style import GAINS, styles
 
 pytest.importorskip("matplotlib")
@@ -125,7 +125,7 @@ def test_equal_figures_are_equal_bytes(form):
 def test_bytes_do_not_depend_on_the_process(tmp_path):
     script = (
         "import sys; sys.path.insert(0, 'tests'); from made_records import made_limit\n"
-        "from sinewy.report.contents import figures; from sinewy.report.static import figure_bytes\n"
+        "from sinewy.report.contents import figures; from sinewy.report.static.saving import figure_bytes\n"
         "import hashlib; f = figures(made_limit())['curves']\n"
         "print(*[hashlib.sha256(figure_bytes(f, k)).hexdigest() for k in ('svg', 'pdf', 'png')])"
     )
@@ -313,7 +313,8 @@ def test_matplotlib_is_an_extra(monkeypatch):
 
 
 def test_neither_torch_nor_matplotlib_is_loaded_before_it_is_needed():
-    script = "import sys, sinewy.report.contents, sinewy.report.static, sinewy.report.written, sinewy.cli.figures\n"
+    script = "import sys, sinewy.report.contents, sinewy.report.static.saving\n"
+    script += "import sinewy.report.written.saving, sinewy.cli.figures\n"
     script += "print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

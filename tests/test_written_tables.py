@@ -18,8 +18,8 @@ from made_records import HOSTILE, METHODS, made_audit, made_limit, made_study
 from sinewy.errors import InputError
 from sinewy.report.contents import tables
 from sinewy.report.table import Cell, Column, Table
-from sinewy.report.written import FORMATS, save_table, table_text
-from sinewy.report.written_latex import escaped
+from sinewy.report.written.latex import escaped
+from sinewy.report.written.saving import FORMATS, save_table, table_text
 
 RECORDS = {"study": made_study, "audit": made_audit, "limit": made_limit}
 

@@ -15,10 +15,10 @@ from sinewy.cli.studies import Json
 from sinewy.errors import InputError, unknown_name
 from sinewy.files import read_json
 from sinewy.report.contents import Record, figures, missing, tables
-from sinewy.report.kept_audit import FILE as AUDIT_FILE
-from sinewy.report.kept_audit import read_audit
-from sinewy.report.static import save_figure
-from sinewy.report.written import save_table, table_text
+from sinewy.report.practice.kept_audit import FILE as AUDIT_FILE
+from sinewy.report.practice.kept_audit import read_audit
+from sinewy.report.static.saving import save_figure
+from sinewy.report.written.saving import save_table, table_text
 from sinewy.runs.reading import read_study
 from sinewy.runs.store import Store
 

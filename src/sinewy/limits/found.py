@@ -22,7 +22,7 @@ from sinewy.probes.corruption import CorruptionProbe
 from sinewy.probes.probe import Probe
 from sinewy.probes.showing import examples_lost
 from sinewy.probes.speed import measure_speed
-from sinewy.report.limit import UNPRUNED, level_name, limit_rows, limit_summary, limit_text, write_limit_report
+from sinewy.report.practice.limit import UNPRUNED, level_name, limit_rows, limit_summary, limit_text, write_limit_report
 
 NEAR = 0.006
 """How far a sparsity given to `at` may be from a level's: 0.49 is enough for 0.488."""

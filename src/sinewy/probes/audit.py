@@ -23,7 +23,7 @@ from sinewy.probes.evaluate import Evaluator
 from sinewy.probes.probe import CleanProbe, Measurement, Probe
 from sinewy.probes.stored import Stored
 from sinewy.records import RunRecord, StudyRecord
-from sinewy.report.kept_audit import write_audit
+from sinewy.report.practice.kept_audit import write_audit
 
 
 def audit(

@@ -28,8 +28,8 @@ from sinewy.probes.showing import examples_lost, filters_left
 from sinewy.probes.speed import measure_speed
 from sinewy.records import StudyRecord
 from sinewy.report import answer
-from sinewy.report.audit import Audited, write_audit_report
 from sinewy.report.findings import findings_table
+from sinewy.report.practice.audit import Audited, write_audit_report
 from sinewy.report.text import results_table
 
 

@@ -9,14 +9,14 @@ from typing import Any
 from sinewy.analysis.limit_record import LimitRecord
 from sinewy.errors import InputError, unknown_name
 from sinewy.records import StudyRecord
-from sinewy.report.audit import Audited, audit_parts
 from sinewy.report.figure import Figure
-from sinewy.report.limit_figures import limit_figures
-from sinewy.report.sections import Section, sections
+from sinewy.report.practice.audit import Audited, audit_parts
+from sinewy.report.practice.limit_figures import limit_figures
 from sinewy.report.sentences import compare
+from sinewy.report.study.sections import Section, sections
 from sinewy.report.table import Cell, Column, Table
-from sinewy.report.written_findings import findings_rows
-from sinewy.report.written_limit import limit_tables
+from sinewy.report.written.findings import findings_rows
+from sinewy.report.written.limit import limit_tables
 
 Record = StudyRecord | LimitRecord | Audited
 

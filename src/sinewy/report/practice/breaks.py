@@ -11,10 +11,10 @@ from sinewy.analysis.breaking import ClassLoss, class_losses
 from sinewy.analysis.evidence import Evidence
 from sinewy.analysis.shown import Shown
 from sinewy.outcomes import Condition, Outcomes
-from sinewy.report.confidence import shared_sets
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure, dodge, dress, error_bars
 from sinewy.report.numbers import points
+from sinewy.report.practice.confidence import shared_sets
 from sinewy.report.style import FAINT, Style
 
 LOWEST, HIGHEST = 16, 8

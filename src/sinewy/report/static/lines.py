@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.artist import Artist
 
 from sinewy.errors import InputError
-from sinewy.report.static_axes import Array, Panel
-from sinewy.report.static_shades import Shades
-from sinewy.report.static_text import FONT_SIZE, PX, colour, dash, marker, plain
+from sinewy.report.static.axes import Array, Panel
+from sinewy.report.static.shades import Shades
+from sinewy.report.static.text import FONT_SIZE, PX, colour, dash, marker, plain
 from sinewy.report.style import INK
 
 Trace = Mapping[str, Any]

@@ -21,7 +21,7 @@ from sinewy.errors import CorruptFileError, InputError
 from sinewy.files import replacing
 from sinewy.outcomes import Outcomes
 from sinewy.records import Cost, Epoch, Layer, LayerMovement, Movement, RunRecord, StudyRecord
-from sinewy.report.audit import Audited
+from sinewy.report.practice.audit import Audited
 from sinewy.report.sentences import compare
 
 FILE, FORMAT = "audit.safetensors", 1

@@ -10,15 +10,15 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
 from sinewy.report.figure import Figure
-from sinewy.report.static_axes import Array, Axis, Panel
-from sinewy.report.static_bars import bar
-from sinewy.report.static_known import check_layout, check_trace
-from sinewy.report.static_lines import scatter
-from sinewy.report.static_maps import heatmap, image
-from sinewy.report.static_marks import draw_annotations, draw_shapes, name_artists
-from sinewy.report.static_shades import Shades
-from sinewy.report.static_sheet import Sheet, legend_entries
-from sinewy.report.static_text import PX, colour, dash, marker, plain
+from sinewy.report.static.axes import Array, Axis, Panel
+from sinewy.report.static.bars import bar
+from sinewy.report.static.known import check_layout, check_trace
+from sinewy.report.static.lines import scatter
+from sinewy.report.static.maps import heatmap, image
+from sinewy.report.static.marks import draw_annotations, draw_shapes, name_artists
+from sinewy.report.static.shades import Shades
+from sinewy.report.static.sheet import Sheet, legend_entries
+from sinewy.report.static.text import PX, colour, dash, marker, plain
 
 Settings = Mapping[str, Any]
 Trace = Mapping[str, Any]

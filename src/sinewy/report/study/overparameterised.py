@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sinewy.analysis import Estimate, Overparameterisation, Panel, commensurate, overparameterisation
-from sinewy.report.costs import mean_cost
 from sinewy.report.numbers import points
-from sinewy.report.potentials import MARGIN
-from sinewy.report.pruned_families import PrunedFamily
+from sinewy.report.study.costs import mean_cost
+from sinewy.report.study.potentials import MARGIN
+from sinewy.report.study.pruned_families import PrunedFamily
 from sinewy.report.table import Cell, Column, Table
 
 RESAMPLES = 1000

@@ -12,7 +12,7 @@ from sinewy.files import write_text
 from sinewy.report.escaping import csv_text, readable
 from sinewy.report.table import Cell, Column, Table
 from sinewy.report.tables import MARKS
-from sinewy.report.written_latex import latex
+from sinewy.report.written.latex import latex
 
 ENDINGS = {".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 """The format that a file's name means."""

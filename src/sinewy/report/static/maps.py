@@ -14,9 +14,9 @@ from matplotlib.artist import Artist
 from numpy.typing import NDArray
 
 from sinewy.errors import InputError
-from sinewy.report.static_axes import Array, Axis, Panel
-from sinewy.report.static_shades import Shades
-from sinewy.report.static_text import FONT_SIZE, PX, contrasting, plain
+from sinewy.report.static.axes import Array, Axis, Panel
+from sinewy.report.static.shades import Shades
+from sinewy.report.static.text import FONT_SIZE, PX, contrasting, plain
 from sinewy.report.style import INK
 
 Trace = Mapping[str, Any]

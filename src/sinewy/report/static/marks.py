@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.artist import Artist
 
 from sinewy.errors import InputError
-from sinewy.report.static_axes import Panel
-from sinewy.report.static_sheet import Sheet
-from sinewy.report.static_text import FONT_SIZE, PX, colour, dash, plain
+from sinewy.report.static.axes import Panel
+from sinewy.report.static.sheet import Sheet
+from sinewy.report.static.text import FONT_SIZE, PX, colour, dash, plain
 from sinewy.report.style import INK
 
 Panels = Mapping[tuple[str, str], Panel]

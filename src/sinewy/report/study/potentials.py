@@ -11,9 +11,9 @@ from sinewy.analysis import Estimate, Panel, margin_sweep
 from sinewy.outcomes import CLEAN
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure, dodge, dress, error_bars, panels
-from sinewy.report.gains import by_frequency
 from sinewy.report.numbers import points, share
-from sinewy.report.pruned_families import PrunedFamily
+from sinewy.report.study.gains import by_frequency
+from sinewy.report.study.pruned_families import PrunedFamily
 from sinewy.report.style import FAINT, Style
 
 MARGIN = 0.005

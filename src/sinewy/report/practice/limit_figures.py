@@ -10,13 +10,13 @@ from sinewy.analysis.evidence import Evidence
 from sinewy.analysis.limit_record import Level, LimitRecord
 from sinewy.analysis.shown import Shown
 from sinewy.outcomes import CLEAN
-from sinewy.report.breaks import class_figure
-from sinewy.report.confidence import reliability_figure
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure, dress, error_bars, panels
-from sinewy.report.limit_text import allowed, label, number
 from sinewy.report.numbers import points, share
-from sinewy.report.pruned_layers import density_figure
+from sinewy.report.practice.breaks import class_figure
+from sinewy.report.practice.confidence import reliability_figure
+from sinewy.report.practice.limit_text import allowed, label, number
+from sinewy.report.practice.pruned_layers import density_figure
 from sinewy.report.style import FAINT, GAINS, Style, styles
 
 SHOWN_MARGINS, LEAST_SHOWN = 10, 6.0

@@ -12,8 +12,8 @@ from sinewy.analysis import Estimate, KindGain, Panel, frequency_trend, gains_by
 from sinewy.errors import InputError
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure
-from sinewy.report.gains import PER_ROW, by_frequency, small_multiples
 from sinewy.report.numbers import points, share
+from sinewy.report.study.gains import PER_ROW, by_frequency, small_multiples
 from sinewy.report.style import FAINT, INK, Style
 
 HOVER = (

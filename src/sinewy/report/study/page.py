@@ -10,13 +10,13 @@ from sinewy.analysis import Panel
 from sinewy.files import write_text
 from sinewy.records import StudyRecord
 from sinewy.report import tables
-from sinewy.report.crowd import crowd
 from sinewy.report.document import render
 from sinewy.report.numbers import flat
-from sinewy.report.runs import cells_behind, command_of, store_of
-from sinewy.report.sections import Section, sections
 from sinewy.report.sentences import answer, compare, not_measured, warnings
-from sinewy.report.settings import settings_json
+from sinewy.report.study.crowd import crowd
+from sinewy.report.study.runs import cells_behind, command_of, store_of
+from sinewy.report.study.sections import Section, sections
+from sinewy.report.study.settings import settings_json
 
 __all__ = ["Section", "sections", "summary", "write_report"]
 
@@ -62,7 +62,7 @@ def _page(study: StudyRecord, panel: Panel | None, reason: str) -> str:
     differing, settings, shared = tables.differing_settings(study.runs)
     keys = [part.figure.key for part in parts if part.figure]
     return render(
-        "page.html.j2",
+        "study/page.html.j2",
         study=study,
         answer=answer(study, panel),
         warnings=warnings(study),

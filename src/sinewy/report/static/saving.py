@@ -111,7 +111,7 @@ def draw(
     for name, size in (("width", wide), ("height", height)):
         if size is not None and not NARROWEST <= size <= WIDEST:
             raise InputError(f"{name}={size:g} in is no size for a figure; give {NARROWEST:g} to {WIDEST:g} inches.")
-    from sinewy.report.static_drawing import drawn_figure
+    from sinewy.report.static.drawing import drawn_figure
 
     with _settings(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)

@@ -8,26 +8,26 @@ from typing import Any
 
 from sinewy.analysis import Panel
 from sinewy.records import StudyRecord
-from sinewy.report.best import main_table, spread_table
-from sinewy.report.costs import against_costs
-from sinewy.report.coverage import coverage_table
-from sinewy.report.crowd import crowd
-from sinewy.report.excess_errors import excess_figure
 from sinewy.report.figure import Figure
 from sinewy.report.findings import findings_figure
-from sinewy.report.gains import gain_maps
-from sinewy.report.kinds import gains_of_kinds
-from sinewy.report.layer_zeros import layer_sparsity
 from sinewy.report.maps import map_figures
-from sinewy.report.overparameterised import potential_rows
-from sinewy.report.potentials import potential_bars, potential_sweep, prune_curves
-from sinewy.report.pruned_families import pruned_families
-from sinewy.report.robustness import against_severity, against_sparsity
-from sinewy.report.runs import open_runs_table, runs_table
+from sinewy.report.study.best import main_table, spread_table
+from sinewy.report.study.costs import against_costs
+from sinewy.report.study.coverage import coverage_table
+from sinewy.report.study.crowd import crowd
+from sinewy.report.study.excess_errors import excess_figure
+from sinewy.report.study.gains import gain_maps
+from sinewy.report.study.kinds import gains_of_kinds
+from sinewy.report.study.layer_zeros import layer_sparsity
+from sinewy.report.study.overparameterised import potential_rows
+from sinewy.report.study.potentials import potential_bars, potential_sweep, prune_curves
+from sinewy.report.study.pruned_families import pruned_families
+from sinewy.report.study.robustness import against_severity, against_sparsity
+from sinewy.report.study.runs import open_runs_table, runs_table
+from sinewy.report.study.training import mask_curves, training_curves
+from sinewy.report.study.won import wins_table
 from sinewy.report.style import Style, styles
 from sinewy.report.table import Table
-from sinewy.report.training import mask_curves, training_curves
-from sinewy.report.won import wins_table
 
 FLOP_CONVENTION = (
     "One multiply-accumulate is 2 FLOPs; convolutions and linear layers, each times the density of its mask. "

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 
-from sinewy.report.static_axes import Array, Panel
-from sinewy.report.static_lines import each, error_bars_of, labels_of, points
-from sinewy.report.static_text import HATCHES, PX, colour
+from sinewy.report.static.axes import Array, Panel
+from sinewy.report.static.lines import each, error_bars_of, labels_of, points
+from sinewy.report.static.text import HATCHES, PX, colour
 from sinewy.report.style import INK
 
 Trace = Mapping[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sinewy.analysis.limit_record import LimitRecord
-from sinewy.report.limit_text import allowed, label, limit_rows, number
 from sinewy.report.numbers import points
+from sinewy.report.practice.limit_text import allowed, label, limit_rows, number
 from sinewy.report.table import Cell, Column, Table
 
 LIMIT_COLUMNS = (

@@ -15,9 +15,9 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
-from sinewy.report.static_axes import Panel, turn
-from sinewy.report.static_shades import Shades
-from sinewy.report.static_text import FONT_SIZE, PX, colour, dash, marker, plain
+from sinewy.report.static.axes import Panel, turn
+from sinewy.report.static.shades import Shades
+from sinewy.report.static.text import FONT_SIZE, PX, colour, dash, marker, plain
 from sinewy.report.style import INK, Style
 
 POINTS = 72

@@ -13,21 +13,21 @@ from sinewy.analysis.evidence import Evidence
 from sinewy.analysis.shown import Shown
 from sinewy.files import write_text
 from sinewy.records import RunRecord, StudyRecord
-from sinewy.report import audit_rows, pruned
-from sinewy.report.breaks import class_figure
-from sinewy.report.confidence import confidence_rows, confidence_table, reliability_figure
-from sinewy.report.difference_maps import difference_maps
 from sinewy.report.document import render, resource
 from sinewy.report.escaping import csv_uri
 from sinewy.report.figure import Figure
 from sinewy.report.findings import findings_figure
 from sinewy.report.maps import map_figures
 from sinewy.report.numbers import flat
-from sinewy.report.pictures import cards, chosen_text
-from sinewy.report.pruned_layers import density_figure
-from sinewy.report.robustness import against_severity, against_sparsity
-from sinewy.report.score_histograms import score_histograms
+from sinewy.report.practice import audit_rows, pruned
+from sinewy.report.practice.breaks import class_figure
+from sinewy.report.practice.confidence import confidence_rows, confidence_table, reliability_figure
+from sinewy.report.practice.difference_maps import difference_maps
+from sinewy.report.practice.pictures import cards, chosen_text
+from sinewy.report.practice.pruned_layers import density_figure
+from sinewy.report.practice.score_histograms import score_histograms
 from sinewy.report.sentences import not_measured
+from sinewy.report.study.robustness import against_severity, against_sparsity
 from sinewy.report.style import Style, styles
 
 HOMES = {"classes": "breaks", "calibration": "confidence", "ood": "ood"}
@@ -115,8 +115,8 @@ def _page(audited: Audited) -> str:
     examples = cards(shown, ("reference", "audited"))
     costs = pruned.cost_rows({run.method: run.cost for run in record.runs}, shown.speed)
     return render(
-        "audit.html.j2",
-        practice=resource("practice.css"),
+        "practice/audit.html.j2",
+        practice=resource("practice/practice.css"),
         record=record,
         parts=parts,
         commands={figure.key: _command(audited, figure.key) for part in parts for figure in part.figures},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sinewy.errors import InputError
 from sinewy.report.numbers import PREFIXES
-from sinewy.report.static_text import FONT_SIZE, PX, colour, dash, plain
+from sinewy.report.static.text import FONT_SIZE, PX, colour, dash, plain
 from sinewy.report.style import FAINT, GRID, INK
 
 PADDING = 0.05

@@ -10,14 +10,23 @@ from sinewy.analysis.limit_record import LimitRecord
 from sinewy.analysis.shown import Shown
 from sinewy.files import write_text
 from sinewy.outcomes import CLEAN
-from sinewy.report import pruned
-from sinewy.report.confidence import confidence_rows, confidence_table
 from sinewy.report.document import render, resource
 from sinewy.report.escaping import csv_uri
-from sinewy.report.limit_figures import UNPRUNED, compared_levels, level_name, limit_evidence, limit_figures
-from sinewy.report.limit_text import advice, allowed, label, limit_answer, limit_rows, limit_summary, limit_text, number
 from sinewy.report.numbers import flat, points
-from sinewy.report.pictures import cards, chosen_text
+from sinewy.report.practice import pruned
+from sinewy.report.practice.confidence import confidence_rows, confidence_table
+from sinewy.report.practice.limit_figures import UNPRUNED, compared_levels, level_name, limit_evidence, limit_figures
+from sinewy.report.practice.limit_text import (
+    advice,
+    allowed,
+    label,
+    limit_answer,
+    limit_rows,
+    limit_summary,
+    limit_text,
+    number,
+)
+from sinewy.report.practice.pictures import cards, chosen_text
 
 __all__ = ["UNPRUNED", "level_name", "limit_figures", "limit_rows", "limit_summary", "limit_text", "write_limit_report"]
 
@@ -60,8 +69,8 @@ def _page(record: LimitRecord, shown: Shown) -> str:
     examples = cards(shown, (UNPRUNED, "pruned"))
     costs = pruned.cost_rows({UNPRUNED: record.cost}, shown.speed)
     return render(
-        "limit.html.j2",
-        practice=resource("practice.css"),
+        "practice/limit.html.j2",
+        practice=resource("practice/practice.css"),
         record=record,
         titles={key: title for key, title in TITLES.items() if key != "map" or "map" in figures},
         answer=limit_answer(record),

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from plotly.colors import get_colorscale
 
-from sinewy.report.static_text import colour
+from sinewy.report.static.text import colour
 
 LEVELS = 513
 """Colours of a scale: with one more than a power of two, its middle and quarters are exactly those that were named."""

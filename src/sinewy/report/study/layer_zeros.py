@@ -11,8 +11,8 @@ from sinewy.records import Layer, RunRecord
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure, dress, panels
 from sinewy.report.numbers import share
+from sinewy.report.study.training import by_method
 from sinewy.report.style import FAINT, Style, family
-from sinewy.report.training import by_method
 
 HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]} of %{customdata[3]} weights are 0<extra></extra>"

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from sinewy.analysis import Estimate, Panel
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure
-from sinewy.report.gains import PER_ROW, by_frequency, small_multiples
 from sinewy.report.numbers import points
+from sinewy.report.study.gains import PER_ROW, by_frequency, small_multiples
 from sinewy.report.style import GAINS
 
 MOST = 8

@@ -1,0 +1,1 @@
+"""Figures of the pages as files for papers, drawn by Matplotlib."""

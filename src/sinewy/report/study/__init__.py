@@ -1,0 +1,1 @@
+"""The page of a study, for somebody who compares methods: its sections, figures and tables."""
