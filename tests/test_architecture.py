@@ -54,6 +54,9 @@ NO_TORCH_MODULES = (
     "runs.study",
     "runs.local",
     "runs.reading",
+    "runs.labels",
+    "runs.probed",
+    "runs.standing",
     "topology",
     "criteria",
     "structured",
@@ -112,8 +115,8 @@ def modules_without_torch() -> list[str]:
     found = list(NO_TORCH_MODULES)
     for room in NO_TORCH:
         path = SOURCE / room
-        files = path.glob("*.py") if path.is_dir() else [path.with_suffix(".py")]
-        found += [f"{room}.{file.stem}" if path.is_dir() and file.stem != "__init__" else room for file in files]
+        files = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+        found += [".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__") for file in files]
     return sorted(set(found))
 
 

@@ -55,9 +55,9 @@ def test_several_seeds_are_about_training():
     np.testing.assert_array_equal(found.p_values, by_hand.p_values)
 
 
-def test_clean_only_leaves_shifts_aside():
+def test_only_the_conditions_asked_for_count():
     panel, _ = study(1)
-    assert certify_methods(panel, ["RigL 50 %"], clean_only=True).shifts == ("clean",)
+    assert certify_methods(panel, ["RigL 50 %"], conditions=[("clean", 0)]).shifts == ("clean",)
 
 
 @pytest.mark.parametrize("methods", [[], ["dense", "RigL 50 %"]])

@@ -14,16 +14,22 @@ from sinewy.analysis.certificate import Certificate, certify
 from sinewy.analysis.panel import Panel
 from sinewy.analysis.training_certificate import SMALLEST_SEEDS, certify_training
 from sinewy.errors import InputError
-from sinewy.outcomes import CLEAN, Condition
+from sinewy.outcomes import Condition
 
 
 def certify_methods(
-    panel: Panel, methods: Sequence[str], *, margin: float = 0.01, alpha: float = 0.05, clean_only: bool = False
+    panel: Panel,
+    methods: Sequence[str],
+    *,
+    margin: float = 0.01,
+    alpha: float = 0.05,
+    conditions: Sequence[Condition] | None = None,
 ) -> Certificate:
-    """Return the certificate of `methods`, which differ in sparsity only, on every condition that was measured.
+    """Return the certificate of `methods`, which differ in sparsity only, on each of `conditions`.
 
-    `margin` is a share of examples in [0, 0.2]. Seeds that not all of them share are left out; with two or more the
-    certificate is a `TrainingCertificate`. `clean_only` leaves shifts aside. Raises InputError for the reference among
+    `margin` is a share of examples in [0, 0.2]. `conditions` are all that were measured, the clean set among them, if
+    None. Seeds that not all of them share are left out; with two or more the certificate is a `TrainingCertificate`.
+    Raises InputError for the reference among
     the methods, two methods of one sparsity, or no seed in common.
     """
     if not methods or panel.reference in methods:
@@ -32,10 +38,10 @@ def certify_methods(
     shared = set.intersection(*(set(panel.seeds_of(method)) for method in everyone))
     if not shared:
         raise InputError(f"{', '.join(everyone)} share no seed, so there is nothing to pair.")
-    conditions = (CLEAN,) if clean_only else panel.conditions
-    parent, *pruned = (_verdicts(panel, method, sorted(shared), conditions) for method in everyone)
+    wanted = panel.conditions if conditions is None else tuple(conditions)
+    parent, *pruned = (_verdicts(panel, method, sorted(shared), wanted) for method in everyone)
     sparsities = [panel.sparsity(method) for method in methods]
-    names = [kind if not severity else f"{kind} {severity}" for kind, severity in conditions]
+    names = [kind if not severity else f"{kind} {severity}" for kind, severity in wanted]
     if len(shared) >= SMALLEST_SEEDS:
         return certify_training(parent, np.stack(pruned), sparsities, margin=margin, alpha=alpha, shifts=names)
     first = np.stack([level[0] for level in pruned])

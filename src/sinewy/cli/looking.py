@@ -34,7 +34,8 @@ EXTRAS = {
     "attacks": ("pyautoattack",),
     "ood": ("pytorch_ood",),
     "figures": ("matplotlib",),
-    "test": ("pytest", "hypothesis", "skimage", "cv2", "selenium"),
+    "video": ("av",),
+    "test": ("pytest", "hypothesis", "skimage", "cv2", "selenium", "axe_core_python", "torchmetrics", "captum"),
 }
 """Extras by name, and the modules they bring."""
 

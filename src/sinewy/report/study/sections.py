@@ -12,6 +12,7 @@ from sinewy.report.figure import Figure
 from sinewy.report.findings import findings_figure
 from sinewy.report.maps import map_figures
 from sinewy.report.study.best import main_table, spread_table
+from sinewy.report.study.certified import certified_table
 from sinewy.report.study.costs import against_costs
 from sinewy.report.study.coverage import coverage_table
 from sinewy.report.study.crowd import crowd
@@ -117,6 +118,7 @@ def _pruned(study: StudyRecord, panel: Panel, methods: Sequence[str]) -> list[Se
     return [
         _section("prune-accuracy", "Prune-accuracy curves", prune_curves(panel, families, style), ""),
         Section("potentials", "How overparameterised", table=potential_rows(panel, families)),
+        Section("certified", "What is proved", table=certified_table(panel, families)),
         _section(
             "potential", "Prune potential by shift", potential_bars(panel, families, style, study.high_frequency), ""
         ),
