@@ -80,7 +80,8 @@ def _curves(record: LimitRecord) -> Figure:
     steepest = max(100 * e.high for found in record.potentials.values() for e in found.losses)
     top = min(1.05 * steepest, max(SHOWN_MARGINS * record.margin, LEAST_SHOWN))
     cut = f" The axis ends at {top:g} points; what lost more is above it." if top < steepest else ""
-    plot.update_yaxes(range=[-top / 4, top])
+    lowest = min(100 * e.value for found in record.potentials.values() for e in found.losses)
+    plot.update_yaxes(range=[min(-top / 4, 1.15 * lowest), top])
     return Figure(
         "curves",
         "What each sparsity costs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sinewy.analysis import Certificate, Panel, TrainingCertificate, certify_methods
-from sinewy.outcomes import CLEAN
+from sinewy.outcomes import CLEAN, Condition
 from sinewy.report.study.pruned_families import PrunedFamily
 from sinewy.report.table import Cell, Column, Table
 
@@ -24,7 +24,7 @@ def certified_table(panel: Panel, families: Sequence[PrunedFamily]) -> Table:
     """Return the certified sparsity of each family on the clean set, and on it and each shift at one severity."""
     rows, data = [], []
     for found in families:
-        places = {"clean": (CLEAN,)}
+        places: dict[str, tuple[Condition, ...]] = {"clean": (CLEAN,)}
         if found.shifts:
             places["clean and each corruption"] = (CLEAN, *found.shifts)
         for inputs, conditions in places.items():
