@@ -171,3 +171,21 @@ def test_the_interval_of_an_honest_model_is_not_pushed_away_from_zero():
 def test_bad_input(call, sentence):
     with pytest.raises(sw.InputError, match=sentence):
         call()
+
+
+def test_validation_images_without_an_error_tell_no_temperature():
+    """A network that names the brightest channel, on images of one bright channel each: always right."""
+    from torch import nn
+
+    from sinewy.data import as_image_set
+    from sinewy.probes.calibration import CalibrationProbe
+
+    labels = np.arange(30) % 3
+    images = np.zeros((30, 3, 8, 8), np.uint8)
+    images[np.arange(30), labels] = 200
+    data = as_image_set((images, labels))
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.warns(
+        UserWarning, match=r"sure makes no error on its 20 validation images, so they tell no temperature"
+    ):
+        list(CalibrationProbe(validation=data.first(20)).measure({"sure": model}, data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +63,15 @@ class CalibrationProbe(Probe):
         assert self._validation is not None
         found, temperatures = {}, {}
         for name in evaluator.names:
-            fitted = fit_temperature(all_logits(name, evaluator, self._validation), self._validation.labels)
+            held_out = all_logits(name, evaluator, self._validation)
+            fitted = fit_temperature(held_out, self._validation.labels)
+            if (held_out.argmax(axis=1) == self._validation.labels).all():
+                # the likelihood then rises without end as T falls, and the T at the end of the search is no estimate
+                warnings.warn(
+                    f"{name} makes no error on its {len(self._validation)} validation images, so they tell no "
+                    f"temperature; the scaled numbers are those of T = {fitted:.2g}. Hold out more images.",
+                    stacklevel=2,
+                )
             scaled = torch.from_numpy(all_logits(name, evaluator, data) / fitted)
             found[name] = {calibrated.SCALED[1]: evaluator.judged(name, [scaled], data.labels)}
             temperatures[name] = fitted
