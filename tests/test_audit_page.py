@@ -144,6 +144,12 @@ def test_the_answer_in_words():
     assert "most under weather: −19.5" in both
     same = audit_answer(group_rows(hand_made(2, 2, 3)), "dense")
     assert same.endswith("under none of 2 groups of shifts is a difference clear.")
+    nets = {f"net {lost}": hand_made(lost, 2 * lost, 3).outcomes["net"] for lost in (2, 10, 20, 40)}
+    many = Evidence("dense", {"dense": hand_made(2, 2, 3).outcomes["dense"], **nets})
+    said = audit_answer(group_rows(many), "dense")
+    assert said.startswith("Of 4 networks, against dense, 3 lose and 0 gain clearly on your test set: from −9.5 [")
+    assert "(net 40) to +0.0 [−1.0, 1.0] (net 2). Under shifts, " in said
+    assert "net 40 loses most, under weather: −19.5 [" in said
     alone = Evidence("net", {"net": hand_made(4, 40, 4).outcomes["net"]})
     assert "There is no reference to compare it with" in audit_answer(group_rows(alone), "net")
 

@@ -79,12 +79,13 @@ def test_methods_are_told_apart_by_more_than_colour():
     assert len({(s.colour, s.symbol, s.dash) for s in drawn.values()}) == len(names)
     assert len({s.symbol for s in drawn.values()}) == 5
     assert drawn["SET 30 %"].colour == drawn["SET 70 %"].colour
-    assert [family(n) for n in ("RigL 90 %", "RigL 90%", "SET @ 12.5 %", "dense", "90 %")] == [
+    assert [family(n) for n in ("RigL 90 %", "RigL 90%", "SET @ 12.5 %", "dense", "90 %", "rigl 90 %, seed 1")] == [
         "RigL",
         "RigL",
         "SET",
         "dense",
         "90 %",
+        "rigl, seed 1",
     ]
 
 

@@ -25,6 +25,9 @@ from sinewy.probes.stored import Stored
 from sinewy.records import RunRecord, StudyRecord
 from sinewy.report.practice.kept_audit import write_audit
 
+MOST_NAMED = 3
+"""Networks that the title of an audit names."""
+
 
 def audit(
     model: nn.Module | Mapping[str, nn.Module],
@@ -77,7 +80,7 @@ def audit(
     drawn = {probe.name: [m.as_dict() for m in probe.maps(evidence[probe.name])] for probe in active[1:]}
     protocol = {"data": {"name": full.name, "split": full.split, "examples": len(examples), "hash": examples.hash}}
     record = StudyRecord(
-        title=" and ".join(own) + (f" against {reference}" if against is not None else ""),
+        title=_title(list(own), reference if against is not None else None),
         reference=reference,
         runs=tuple(_run(name, models[name], examples, _outcomes(name, shifts)) for name in models),
         command=command,
@@ -94,6 +97,11 @@ def audit(
     return Audit(
         record, {probe.name: evidence[probe.name] for probe in active[1:]}, Seen(models, examples, active, kept)
     )
+
+
+def _title(names: Sequence[str], reference: str | None) -> str:
+    said = " and ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} networks"
+    return said if reference is None else f"{said} against {reference}"
 
 
 def make_probes(probes: Sequence[str | Probe], options: Mapping[str, Any]) -> list[Probe]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sinewy.analysis import Estimate
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import PANEL, Figure, dress
+from sinewy.report.figure import PANEL, Figure, dodge, dress
 from sinewy.report.style import Style
 from sinewy.report.tables import MARKS
 
@@ -54,8 +54,8 @@ DIFFERENT = "≠"
 GAP = 60
 """Pixels between panels."""
 
-LINE = 22
-"""Height of one line of a figure with names on its axis, in pixels."""
+LINE, MARK = 22, 8
+"""Height of one line of a figure with names on its axis, and of one method on it, in pixels."""
 
 HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 
@@ -106,7 +106,8 @@ def findings_figure(probe: str, rows: Sequence[Row], styles: Mapping[str, Style]
         probe,
         TITLES.get(probe, probe),
         "↑ higher is better, ↓ lower is better. Bars are 95 % intervals; a number without one is computed from the "
-        "weights, or has no interval here. Marks on differences, and all other measures, are in the data.",
+        "weights, or has no interval here. On a line with a name, methods stand in the order of the legend. Marks on "
+        "differences, and all other measures, are in the data.",
         plot,
         [_flat(row) for row in rows],
         dict(styles),
@@ -155,7 +156,10 @@ def _title(measure: str, series: str, rows: Sequence[Row]) -> str:
 
 
 def _height(rows: Sequence[Row]) -> int:
-    return PANEL if rows[0]["series"] else LINE * len({row["condition"] for row in rows}) + 40
+    if rows[0]["series"]:
+        return PANEL
+    line = max(LINE, MARK * len({row["method"] for row in rows}) + 8)
+    return line * len({row["condition"] for row in rows}) + 40
 
 
 def _curves(plot: go.Figure, number: int, rows: Sequence[Row], styles: Mapping[str, Style]) -> None:
@@ -168,10 +172,24 @@ def _curves(plot: go.Figure, number: int, rows: Sequence[Row], styles: Mapping[s
 
 
 def _names(plot: go.Figure, number: int, rows: Sequence[Row], styles: Mapping[str, Style]) -> None:
-    for method, style in styles.items():
+    """Draw one line per condition, the methods a little apart on it, so that no interval hides another."""
+    lines = {condition: line for line, condition in enumerate(dict.fromkeys(row["condition"] for row in rows))}
+    drawn = [method for method in styles if any(row["method"] == method for row in rows)]
+    for position, method in enumerate(drawn):
         own = [row for row in rows if row["method"] == method]
-        _trace(plot, number, own, style, [figure_text(row["condition"], 44) for row in own], mode="markers", flip=True)
-    plot.update_yaxes(automargin=True, autorange="reversed", type="category", row=number, col=1)
+        off = dodge(position, len(drawn), min(0.2, 0.75 / len(drawn)))
+        _trace(
+            plot, number, own, styles[method], [lines[row["condition"]] + off for row in own], mode="markers", flip=True
+        )
+    plot.update_yaxes(
+        automargin=True,
+        range=[len(lines) - 0.5, -0.5],
+        tickvals=list(lines.values()),
+        ticktext=[figure_text(condition, 44) for condition in lines],
+        showgrid=False,
+        row=number,
+        col=1,
+    )
 
 
 def _trace(

@@ -32,7 +32,7 @@ MARKERS = {
 GAINS = [[0.0, "#b04a00"], [0.25, "#eda56f"], [0.5, "#f7f7f7"], [0.75, "#78b1d8"], [1.0, "#005a8f"]]
 """From loss (orange) over nothing (near white) to gain (blue)."""
 
-_SHARE = re.compile(r"[\s,@(]*\d+(?:[.,]\d+)?\s*%\)?$")
+_SHARE = re.compile(r"[\s,@(]*\d+(?:[.,]\d+)?\s*%\)?(?=$|, seed \d+$)")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Style:
 
 
 def family(method: str) -> str:
-    """Return the name of `method` without its closing sparsity: "RigL" for "RigL 90 %"."""
+    """Return the name of `method` without its sparsity: "RigL" for "RigL 90 %"; ", seed 0" after it stays."""
     return _SHARE.sub("", method) or method
 
 

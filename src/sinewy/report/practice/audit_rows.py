@@ -23,6 +23,10 @@ NAMED = {"cifar-c": "held-out", "own": "your own", "continuous": "of any strengt
 CLEAN_LABEL = "your test set"
 
 
+MOST_SENTENCES = 3
+"""Networks that are spoken of one by one; of more, the answer names the best and the worst."""
+
+
 @dataclass(frozen=True)
 class GroupRow:
     """How one network fared on one group of inputs, against the reference; `difference` is None for the reference."""
@@ -72,10 +76,12 @@ def group_rows(evidence: Evidence) -> list[GroupRow]:
 
 
 def audit_answer(rows: Sequence[GroupRow], reference: str) -> str:
-    """Return one sentence per network: what it lost on clean inputs, and under which group it lost most."""
+    """Return what each network lost on clean inputs and under which group most; of many, the best and the worst."""
     networks = list(dict.fromkeys(row.network for row in rows))
     if len(networks) == 1:
         return _alone(rows)
+    if len(networks) > MOST_SENTENCES + 1:
+        return _of_many([row for row in rows if row.network != reference], reference)
     sentences = [_sentence([r for r in rows if r.network == name], reference) for name in networks if name != reference]
     return " ".join(sentences)
 
@@ -152,6 +158,22 @@ def _sentence(rows: Sequence[GroupRow], reference: str) -> str:
             f"{said}, and under no group is it clearly worse; it gains most under {best.group}: {_size(best)} points."
         )
     return f"{said}, and under none of {len(shifted)} groups of shifts is a difference clear."
+
+
+def _of_many(rows: Sequence[GroupRow], reference: str) -> str:
+    clean = sorted((row for row in rows if row.group == CLEAN[0]), key=_value)
+    counts = [sum(row.verdict == verdict for row in clean) for verdict in ("worse", "better")]
+    said = (
+        f"Of {len(clean)} networks, against {reference}, {counts[0]} lose and {counts[1]} gain clearly on your test "
+        f"set: from {_size(clean[0])} points ({clean[0].network}) to {_size(clean[-1])} ({clean[-1].network})."
+    )
+    shifted = [row for row in rows if row.group != CLEAN[0]]
+    if not shifted:
+        return f"{said} No shift was measured."
+    losers = {row.network for row in shifted if row.verdict == "worse"}
+    worst = min(shifted, key=_value)
+    most = f"; {worst.network} loses most, under {worst.group}: {_size(worst)} points" if losers else ""
+    return f"{said} Under shifts, {len(losers)} lose clearly in some group{most}."
 
 
 def _verb(row: GroupRow) -> str:
