@@ -52,6 +52,16 @@ def drawn_marks(browser):
     return {key.removeprefix("data-"): marks for key, marks in found}
 
 
+def width_on_a_phone(browser, path):
+    """Return how wide the page is, in pixels, on a screen of 390."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    open_page(browser, path)
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    return width
+
+
 def axe_faults(browser, path, scheme):
     """Return what axe-core, if it is installed, finds wrong with the page in a light or dark scheme."""
     pytest.importorskip("axe_core_python")

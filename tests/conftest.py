@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,3 +27,13 @@ def dev_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the development data is not on this machine (SINEWY_DEV_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Yield a headless browser; skips the test where there is none."""
+    from browsing import start_browser
+
+    session = start_browser()
+    yield session
+    session.quit()

@@ -254,3 +254,15 @@ def test_the_potential_of_a_group():
     assert potential(parent, pruned, [0.2, 0.4, 0.6], margin=0.05).censored
     with pytest.raises(InputError, match="must be"):
         potential(parent, pruned, [0.2], margin=0.05)
+
+
+def test_what_lies_beyond_the_first_failure_changes_nothing():
+    rng = np.random.default_rng(0)
+    parent, pruned = rng.random((2, 300)) < 0.9, rng.random((4, 2, 300)) < 0.9
+    pruned[0] = parent
+    whole, short = (certify(parent, pruned, [0.2, 0.4, 0.6, 0.8], margin=0.02, beyond=b) for b in (True, False))
+    assert (short.sparsity, short.stopped, short.reason) == (whole.sparsity, whole.stopped, whole.reason)
+    assert short.stopped == 1
+    np.testing.assert_array_equal(short.p_values[:2], whole.p_values[:2])
+    assert np.isnan(short.p_values[2:]).all()
+    assert not np.isnan(whole.p_values).any()

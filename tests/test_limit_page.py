@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import sinewy as sw
-from browsing import axe_faults, drawn_marks, open_page, start_browser
+from browsing import axe_faults, drawn_marks, open_page, width_on_a_phone
 from limit_parts import load_digits, record, trained_network
 from report_studies import HOSTILE, Markup, csv_files, figures
 from sinewy.analysis.shown import Footprint, Shown, Speed
@@ -43,13 +43,6 @@ def written(limit, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(written):
     return written.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    session = start_browser()
-    yield session
-    session.quit()
 
 
 def sections(page):
@@ -238,11 +231,7 @@ def test_every_figure_draws_and_nothing_is_fetched(browser, limit, written, page
 
 @pytest.mark.browser
 def test_page_fits_a_phone(browser, written):
-    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    open_page(browser, written)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width_on_a_phone(browser, written) <= 390
 
 
 @pytest.mark.browser

@@ -6,19 +6,12 @@ from importlib.resources import files
 
 import pytest
 
-from browsing import drawn_marks, open_page, start_browser
+from browsing import drawn_marks, open_page, width_on_a_phone
 from report_studies import METHODS, build_study, hostile_study, large_study
 from sinewy.analysis import Panel
 from sinewy.report import write_report
 
 BUTTONS = {"zoom", "pan", "reset axes", "download plot as a png"}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    session = start_browser()
-    yield session
-    session.quit()
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +115,7 @@ def test_figures_shrink_to_paper_and_back(browser, written):
 
 @pytest.mark.browser
 def test_page_fits_a_phone(browser, written):
-    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    open_page(browser, written)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width_on_a_phone(browser, written) <= 390
 
 
 @pytest.mark.browser

@@ -24,6 +24,7 @@ from sinewy.errors import InputError, unknown_name
 
 Array = NDArray[np.float64]
 
+ALL_PASSED = "Every sparsity that was tested passed, so more may be possible."
 LARGEST_MARGIN = 0.2
 """A margin above this is taken for percentage points given as a share, and refused."""
 
@@ -120,6 +121,7 @@ def certify(
     alpha: float = 0.05,
     test: str = "exact",
     shifts: Sequence[str] | None = None,
+    beyond: bool = True,
 ) -> Certificate:
     """Return the largest sparsity whose accuracy loss is at most `margin` on every shift, with confidence 1 - `alpha`.
 
@@ -127,9 +129,10 @@ def certify(
     example is right, of the same examples in the same order. **`margin` is a share of examples in [0, 0.2]: 0.005 is
     half a percentage point** (`sinewy.limit` takes points). `sparsities` lie in [0, 1]; they are tested in ascending
     order, however given. `test` "exact" holds at any n (`sinewy.analysis.exact_noninferiority`); "score" (Tango 1998)
-    and "wald" are asymptotic. `shifts` names the shifts. The error of certifying a sparsity that loses the margin or
-    more on some shift is at most `alpha`, however the shifts are correlated. Raises InputError for other shapes or
-    ranges.
+    and "wald" are asymptotic. `shifts` names the shifts. `beyond` also tests the sparsities after the first that fails,
+    for their p-values to be looked at; without, those are NaN, which is quicker.
+    The error of certifying a sparsity that loses the margin or more on some shift is at most `alpha`, however the
+    shifts are correlated. Raises InputError for other shapes or ranges.
     """
     parent, pruned = (
         as_booleans(parent_correct, "parent_correct"),
@@ -146,8 +149,12 @@ def certify(
     levels, pruned = levels[order], pruned[order]
     b, c = (parent & ~pruned).sum(axis=2), (~parent & pruned).sum(axis=2)
     n = parent.shape[1]
-    cells = [noninferiority.p_value(test, i, j, n, margin, alpha) for i, j in zip(b.flat, c.flat, strict=True)]
-    p_values = np.array(cells).reshape(b.shape)
+    p_values = np.full(b.shape, np.nan)
+    for row, counts in enumerate(zip(b, c, strict=True)):
+        each = zip(*counts, strict=True)
+        p_values[row] = [noninferiority.p_value(test, lost, won, n, margin, alpha) for lost, won in each]
+        if not beyond and (p_values[row] > alpha).any():
+            break
     failed = np.flatnonzero((p_values > alpha).any(axis=1))
     stopped = int(failed[0]) if len(failed) else None
     certified = levels[-1] if stopped is None else levels[stopped - 1] if stopped else 0.0
@@ -189,17 +196,22 @@ def _reason(
     n: int,
 ) -> str:
     if stopped is None:
-        return "Every sparsity that was tested passed, so more may be possible."
-    failed = np.flatnonzero(p_values[stopped] > alpha)
-    worst = failed[np.argmax(losses[stopped, failed])]
-    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-    stop = (
-        f"It stopped at {levels[stopped]:.4g}, where {names[worst]}{others} failed: "
-        f"a loss of {'up to ' if others else ''}{100 * losses[stopped, worst]:.2f} points"
-    )
+        return ALL_PASSED
+    where, worst, alone = where_it_stopped(levels, names, losses, p_values, stopped, alpha)
+    stop = f"{where}: a loss of {'' if alone else 'up to '}{100 * losses[stopped, worst]:.2f} points"
     if needed is None:
         return f"{stop} on {n:,} examples."
     return f"{stop} is within the margin, but {n:,} examples cannot show it; about {needed:,} would."
+
+
+def where_it_stopped(
+    levels: Array, names: Sequence[str], losses: Array, p_values: Array, stopped: int, alpha: float
+) -> tuple[str, int, bool]:
+    """Return at which sparsity and shift a sequence stopped, in words, the shift that lost most, and if it is alone."""
+    failed = np.flatnonzero(p_values[stopped] > alpha)
+    worst = int(failed[np.argmax(losses[stopped, failed])])
+    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"It stopped at {levels[stopped]:.4g}, where {names[worst]}{others} failed", worst, not others
 
 
 def as_booleans(values: ArrayLike, name: str, *before: str) -> NDArray[np.bool_]:

@@ -45,7 +45,7 @@ def certify_methods(
     if len(shared) >= SMALLEST_SEEDS:
         return certify_training(parent, np.stack(pruned), sparsities, margin=margin, alpha=alpha, shifts=names)
     first = np.stack([level[0] for level in pruned])
-    return certify(parent[0], first, sparsities, margin=margin, alpha=alpha, shifts=names)
+    return certify(parent[0], first, sparsities, margin=margin, alpha=alpha, shifts=names, beyond=False)
 
 
 def _verdicts(panel: Panel, method: str, seeds: Sequence[int], conditions: Sequence[Condition]) -> NDArray[np.bool_]:

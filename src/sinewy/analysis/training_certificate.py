@@ -21,7 +21,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from sinewy.analysis.certificate import Array, Certificate, as_booleans, check_request
+from sinewy.analysis.certificate import (
+    ALL_PASSED,
+    Array,
+    Certificate,
+    as_booleans,
+    check_request,
+    where_it_stopped,
+)
 from sinewy.errors import InputError
 
 SEEDS_TEST = "two-way t"
@@ -144,13 +151,10 @@ def _reason(
     seeds: int,
 ) -> str:
     if stopped is None:
-        return "Every sparsity that was tested passed, so more may be possible."
-    failed = np.flatnonzero(p_values[stopped] > alpha)
-    worst = failed[np.argmax(losses[stopped, failed])]
-    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        return ALL_PASSED
+    where, worst, _ = where_it_stopped(levels, names, losses, p_values, stopped, alpha)
     parts = "most of it" if share[stopped, worst] > 0.5 else "a part of it"
     return (
-        f"It stopped at {levels[stopped]:.4g}, where {names[worst]}{others} failed: a mean loss of "
-        f"{100 * losses[stopped, worst]:.2f} points over {seeds} seeds; {100 * share[stopped, worst]:.0f} % of its "
-        f"variance comes from the seeds, so more seeds would settle {parts}."
+        f"{where}: a mean loss of {100 * losses[stopped, worst]:.2f} points over {seeds} seeds; "
+        f"{100 * share[stopped, worst]:.0f} % of its variance comes from the seeds, so more seeds would settle {parts}."
     )
