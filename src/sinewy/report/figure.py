@@ -14,6 +14,7 @@ from sinewy.report.escaping import csv_uri, script_json
 from sinewy.report.style import DASHES, FAINT, GRID, INK, MARKERS, Style
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 PANEL = 250
 """Height of one panel of a figure, in pixels."""
 
@@ -84,6 +85,30 @@ def dress(plot: go.Figure, height: int) -> None:
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": FAINT, "ticks": "outside", "tickcolor": FAINT}
     plot.update_xaxes(**axis)
     plot.update_yaxes(**axis)
+
+
+def add_curve(
+    plot: go.Figure,
+    row: int,
+    style: Style,
+    xs: Sequence[float],
+    estimates: Sequence[Estimate],
+    hovers: Sequence[Sequence[str]],
+) -> None:
+    """Draw `estimates`, in percent, over `xs` with their intervals; each point shows its three lines of `hovers`."""
+    plot.add_scatter(
+        x=list(xs),
+        y=[100 * estimate.value for estimate in estimates],
+        error_y=error_bars(estimates),
+        mode="lines+markers",
+        line=style.line,
+        marker=style.marker,
+        meta=style.group,
+        customdata=[list(hover) for hover in hovers],
+        hovertemplate=HOVER,
+        row=row,
+        col=1,
+    )
 
 
 def error_bars(estimates: Sequence[Estimate]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sinewy.analysis import Estimate
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import PANEL, Figure, dodge, dress
+from sinewy.report.figure import HOVER, PANEL, Figure, dodge, dress
 from sinewy.report.style import Style
 from sinewy.report.tables import MARKS
 
@@ -56,8 +56,6 @@ GAP = 60
 
 LINE, MARK = 22, 8
 """Height of one line of a figure with names on its axis, and of one method on it, in pixels."""
-
-HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 
 
 def findings_table(probe: str, rows: Sequence[Row]) -> Table:

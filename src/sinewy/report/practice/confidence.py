@@ -13,15 +13,13 @@ from sinewy.analysis.evidence import Evidence, Finding
 from sinewy.metrics.calibration import BINS, Bin
 from sinewy.outcomes import CLEAN, Condition
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dress
+from sinewy.report.figure import HOVER, Figure, dress
 from sinewy.report.numbers import share
 from sinewy.report.style import FAINT, Style
 from sinewy.report.tables import MARKS
 
 EXAMPLES, FEWEST = 100, 5
 """A curve has a bin for so many examples, and at least so many bins: more would be noise."""
-
-HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 
 
 def shared_sets(evidence: Evidence) -> dict[str, tuple[Condition, ...]]:

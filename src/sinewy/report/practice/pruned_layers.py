@@ -7,14 +7,12 @@ from typing import Any
 
 from sinewy.records import Layer
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dress, panels
+from sinewy.report.figure import HOVER, Figure, dress, panels
 from sinewy.report.numbers import share
 from sinewy.report.style import Style
 
 NAMES_FIT = 24
 """Up to so many layers there is room for their names."""
-
-HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 
 
 def density_figure(networks: Mapping[str, Sequence[Layer]], styles: Mapping[str, Style]) -> Figure | None:

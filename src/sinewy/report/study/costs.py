@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from sinewy.analysis import Estimate, Panel
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dress, error_bars
+from sinewy.report.figure import HOVER, Figure, dress, error_bars
 from sinewy.report.numbers import flops, points
 from sinewy.report.style import FAINT, Style
 
@@ -21,7 +21,6 @@ COSTS = {
     "nonzero_parameters": "non-zero parameters ↓",
     "training_flops": "training FLOPs ↓",
 }
-HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 HEIGHT = 235
 
 

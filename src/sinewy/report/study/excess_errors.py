@@ -9,12 +9,11 @@ import plotly.graph_objects as go
 
 from sinewy.analysis import ExcessCurve, excess_curve
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dodge, error_bars, panels
+from sinewy.report.figure import HOVER, Figure, dodge, error_bars, panels
 from sinewy.report.numbers import points, share
 from sinewy.report.study.pruned_families import PrunedFamily
 from sinewy.report.style import FAINT, Style
 
-HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 RESAMPLES = 1000
 
 

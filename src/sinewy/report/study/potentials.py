@@ -10,7 +10,7 @@ import numpy as np
 from sinewy.analysis import Estimate, Panel, margin_sweep
 from sinewy.outcomes import CLEAN
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dodge, dress, error_bars, panels
+from sinewy.report.figure import HOVER, Figure, add_curve, dodge, dress, panels
 from sinewy.report.numbers import points, share
 from sinewy.report.study.gains import by_frequency
 from sinewy.report.study.pruned_families import PrunedFamily
@@ -21,8 +21,6 @@ MARGIN = 0.005
 
 MARGINS = tuple(round(0.0025 * step, 4) for step in range(21))
 """Those of the sweep, 0 to 5 points."""
-
-HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 
 
 def prune_curves(panel: Panel, families: Sequence[PrunedFamily], styles: Mapping[str, Style]) -> Figure:
@@ -194,22 +192,11 @@ def _line(
     estimates: Sequence[Estimate],
     unit: str,
 ) -> None:
-    plot.add_scatter(
-        x=list(xs),
-        y=[100 * e.value for e in estimates],
-        error_y=error_bars(estimates),
-        mode="lines+markers",
-        line=style.line,
-        marker=style.marker,
-        meta=style.group,
-        customdata=[
-            [figure_text(m), f"sparsity {share(s)}", f"{points(e, signed=True)} {unit}"]
-            for m, s, e in zip(found.members, found.sparsities, estimates, strict=True)
-        ],
-        hovertemplate=HOVER,
-        row=row,
-        col=1,
-    )
+    hovers = [
+        [figure_text(m), f"sparsity {share(s)}", f"{points(e, signed=True)} {unit}"]
+        for m, s, e in zip(found.members, found.sparsities, estimates, strict=True)
+    ]
+    add_curve(plot, row, style, xs, estimates, hovers)
 
 
 def _negated(gain: Estimate) -> Estimate:

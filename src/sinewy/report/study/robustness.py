@@ -10,11 +10,9 @@ import plotly.graph_objects as go
 
 from sinewy.analysis import Estimate, Panel
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dodge, error_bars, panels
+from sinewy.report.figure import HOVER, Figure, add_curve, dodge, panels
 from sinewy.report.numbers import points, share
 from sinewy.report.style import FAINT, Style, family
-
-HOVER = "<b>%{customdata[0]}</b><br>%{customdata[1]}<br>%{customdata[2]}<extra></extra>"
 
 
 def against_sparsity(panel: Panel, styles: dict[str, Style], others: Sequence[str] = ()) -> Figure:
@@ -174,19 +172,8 @@ def _trace(
 ) -> None:
     unit = "points" if signed else "%"
     name = figure_text(method)
-    plot.add_scatter(
-        x=list(xs),
-        y=[100 * estimate.value for estimate in estimates],
-        error_y=error_bars(estimates),
-        mode="lines+markers",
-        line=style.line,
-        marker=style.marker,
-        meta=style.group,
-        customdata=[[name, w, f"{points(e, signed=signed)} {unit}"] for w, e in zip(where, estimates, strict=True)],
-        hovertemplate=HOVER,
-        row=row,
-        col=1,
-    )
+    hovers = [[name, w, f"{points(e, signed=signed)} {unit}"] for w, e in zip(where, estimates, strict=True)]
+    add_curve(plot, row, style, xs, estimates, hovers)
 
 
 def _bounds(estimate: Estimate) -> dict[str, float]:
