@@ -33,13 +33,16 @@ PROBES = [
 ]
 
 MYLAB = '''
+import contextlib
 import time
+from pathlib import Path
 
 import torch
 
 from sinewy.analysis.estimate import Estimate
 from sinewy.analysis.evidence import Finding
 from sinewy.errors import MissingExtraError
+from sinewy.files import replacing
 from sinewy.outcomes import CLEAN
 from sinewy.probes.probe import Measurement, Probe, pixel_blocks
 
@@ -76,6 +79,18 @@ class Alone(Slow):
             for m in evidence.methods
             for kind in self.kinds
         ]
+
+
+class Deaf(Alone):
+    """One that no exception gets out of, while a file is half-written."""
+
+    name = "deaf"
+
+    def measure_kind(self, kind, evaluator, data):
+        with replacing(Path("stopped/cells/half")):
+            while True:
+                with contextlib.suppress(BaseException):
+                    time.sleep(self.pause)
 
 
 class Needs(Slow):
@@ -318,15 +333,19 @@ def test_a_killed_worker_costs_one_measurement(lab):
 
 
 @pytest.mark.slow
-def test_ctrl_c_drops_a_measurement_at_once(lab):
-    slow = [{"name": "mylab:Alone", "levels": [1, 2, 3], "pause": 30}]
-    shutil.copytree(lab / "plain", lab / "stopped")
+@pytest.mark.parametrize(("probe", "begun"), [("Alone", "locks/*darker*"), ("Deaf", "cells/.half.*")])
+def test_ctrl_c_drops_a_measurement_at_once(lab, probe, begun):
+    slow = [{"name": f"mylab:{probe}", "levels": [1, 2, 3], "pause": 30}]
+    stopped = lab / "stopped"
+    shutil.copytree(lab / "plain", stopped)
     with in_folder(lab), running("run", write(lab / "stop.yaml", slow), "--out", "stopped", "--jobs", "1") as process:
-        wait_for(lambda: list((lab / "stopped").glob("locks/*darker*")))
+        wait_for(lambda: list(stopped.glob(begun)))
         process.send_signal(signal.SIGINT)
         _, progress = process.communicate(timeout=15)
     assert process.returncode == 130
     assert "the same command continues" in progress
+    assert not list(stopped.rglob("*.part"))
+    shutil.rmtree(stopped)
 
 
 def test_missing_extras_keep_their_kind():

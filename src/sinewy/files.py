@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sinewy.errors import CorruptFileError, InputError
+
+_unfinished: set[Path] = set()
 
 
 @contextlib.contextmanager
@@ -21,12 +23,11 @@ def replacing(path: Path) -> Iterator[Path]:
     On any error, a full disk included, the temporary file is removed and the earlier file stays as it was.
     Raises InputError if the folder cannot be written or the disk is full.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    _unfinished.add(temporary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
+        temporary.touch(exist_ok=False)  # says now, and in the system's words, if the folder cannot be written
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -37,8 +38,16 @@ def replacing(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}. What was there before is untouched."
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        _unfinished.discard(temporary)
+
+
+def drop_unfinished() -> None:
+    """Remove the temporary files of every write under way, for a process that ends without unwinding."""
+    for temporary in tuple(_unfinished):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -153,6 +153,8 @@ class _Worker:
         code = self._process.wait()
         if code == -signal.SIGKILL:
             return "the worker was killed (signal 9), most often for memory; fewer --jobs may help"
+        if code == 128 + signal.SIGTERM:
+            return "the worker was asked to stop (signal 15); the same command makes its measurement again"
         return f"the worker ended with exit code {code}"
 
     def _write(self, message: dict[str, Any]) -> None:
@@ -166,7 +168,8 @@ class _Worker:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._inbox.put((self, json.loads(line)))
+            if line.endswith("\n"):  # else it was killed while it wrote
+                self._inbox.put((self, json.loads(line)))
         if self._inbox is not None:
             self._inbox.put((self, None))
 

@@ -2,7 +2,7 @@
 
 Started as `python -m sinewy.runs.worker`, with threads set in the environment before torch is imported. It ends at once
 when its stdin closes, so that no worker outlives a killed parent; SIGTERM lets a training step finish and its
-checkpoint be written.
+checkpoint be written, and drops a measurement.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from sinewy.errors import InputError
+from sinewy.files import drop_unfinished
+
+STOPPED = 128 + signal.SIGTERM
+"""Exit code of a worker that was asked to stop while it measured."""
 
 
 def main() -> None:
@@ -41,33 +45,41 @@ def main() -> None:
 
 
 class _Work:
-    """What the worker is at. Training stops at its next checkpoint; a measurement is dropped, as it is made again."""
+    """What the worker is at. Training stops at its next checkpoint; a measurement is dropped, as it is made again.
+
+    To drop one, the process ends: an exception raised by a signal is lost when it lands in code that catches it, and
+    imports, weak references and extension modules do.
+    """
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop, self._may_drop = stop, False
 
     def on_term(self, *_: Any) -> None:
         """Ask for an end, or drop what can be dropped."""
-        from sinewy.train import Interrupted
-
         self._stop.set()
-        if self._may_drop:
-            self._may_drop = False
-            raise Interrupted("a measurement was dropped; the same command makes it again")
+        self._drop()
 
     @contextlib.contextmanager
     def on(self, task: str) -> Iterator[None]:
         """Say what is being done."""
         self._may_drop = task in ("audit", "probe", "findings")
+        if self._stop.is_set():  # the signal came between two tasks
+            self._drop()
         try:
             yield
         finally:
             self._may_drop = False
 
+    def _drop(self) -> None:
+        if self._may_drop:
+            drop_unfinished()
+            os._exit(STOPPED)
+
 
 def _read(lines: queue.Queue[str]) -> None:
     for line in sys.stdin:
         lines.put(line)
+    drop_unfinished()
     os._exit(0)
 
 
