@@ -22,7 +22,7 @@ from sinewy.sparsify import SPARSIFIERS
 
 SMALL = [
     *("-o", "audit.kinds=[brightness, gaussian_noise]", "-o", "grid.seed=[0, 1]", "-o", "train.epochs=3"),
-    *("-o", "grid.sparsifier=[dense, {name: rigl, sparsity: 0.9, every: 10}]", "--jobs", "2"),
+    *("-o", "grid.sparsifier=[dense, {name: rigl, sparsity: 0.9, every: 10}]", "--jobs", "2", "-o", "keep_epochs=[1]"),
 ]
 
 
@@ -76,6 +76,7 @@ def test_a_study_on_disk(study):
         }
         assert not (cell / "checkpoint.pt").exists()
         assert len(list(cell.glob("outcomes/*/*.safetensors"))) == 3
+        assert [file.name for file in (cell / "epochs").iterdir()] == ["0001.safetensors"]
     assert (study / "report.html").stat().st_size > 1e6
     assert not list(study.rglob("*.part"))
 
@@ -99,6 +100,15 @@ def test_running_again_does_nothing_new(study):
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*.safetensors")} == before
 
 
+def test_networks_of_epochs_that_a_finished_cell_has_not_kept(study, tmp_path):
+    shutil.copytree(study, tmp_path / "more")
+    done = sinewy("run", "demo", *SMALL, "-o", "keep_epochs=[1, 2]", "--out", "more", cwd=tmp_path)
+    assert "4 cells were trained before, and without all networks of keep_epochs; to have these too" in done.stderr
+    assert "training" not in done.stderr
+    done = sinewy("run", "demo", *SMALL, "-o", "keep_epochs=[4]", "--out", "more", code=2, cwd=tmp_path)
+    assert "keep_epochs: 4 is not an epoch of this training, which has 1 to 3" in done.stderr
+
+
 def test_status(study):
     document = json.loads(sinewy("status", str(study), "--json").stdout)
     assert [cell["state"] for cell in document["cells"]] == ["trained"] * 4
@@ -108,16 +118,18 @@ def test_status(study):
 def test_audit_of_two_run_folders(study, tmp_path):
     states = json.loads(sinewy("status", str(study), "--json").stdout)["cells"]
     dense, rigl = (next(c["id"] for c in states if c["method"] == method) for method in ("dense", "RigL 90 %"))
-    page = tmp_path / "audit.html"
+    page, cell = tmp_path / "audit.html", study / "cells" / rigl
     done = sinewy(
-        *("audit", str(study / "cells" / rigl), "--against", str(study / "cells" / dense), "--kinds", "brightness"),
-        *("--limit", "100", "--out", str(page), "--json"),
+        *("audit", str(cell / "epochs" / "0001.safetensors"), str(cell), "--against", str(study / "cells" / dense)),
+        *("--kinds", "brightness", "--limit", "100", "--out", str(page), "--json"),
     )
     document = json.loads(done.stdout)
     assert page.exists()
     assert "first 100 of 500" in document["partial"]
-    assert [row["n"] for row in document["table"]] == [100, 100]
-    assert document["table"][1]["sparsity"] == pytest.approx(0.9, abs=1e-4)
+    rows = {row["method"]: row for row in document["table"]}
+    assert list(rows) == ["dense, seed 0 (reference)", "rigl 90 %, seed 0, epoch 1", "rigl 90 %, seed 0"]
+    assert [row["n"] for row in rows.values()] == [100, 100, 100]
+    assert rows["rigl 90 %, seed 0"]["sparsity"] == pytest.approx(0.9, abs=1e-4)
 
 
 def test_the_audit_of_a_cell_agrees_with_the_study(study, tmp_path):

@@ -154,7 +154,7 @@ class TestFit:
 
     def test_levels_are_saved_and_can_be_loaded(self, data, tmp_path):
         method = sw.PruneRetrain(0.5, levels=[0.3, 0.5])
-        trained = sw.fit(network(), data, method, folder=tmp_path, about={"note": "mine"}, **FIT)
+        trained = sw.fit(network(), data, method, folder=tmp_path, about={"note": "mine"}, keep_epochs=[2], **FIT)
         files = sorted(path.name for path in (tmp_path / "levels").iterdir())
         assert files == ["00-0.0000.safetensors", "01-0.3001.safetensors"]
         model = network()
@@ -164,6 +164,10 @@ class TestFit:
         assert about["round"] == 1
         assert about["note"] == "mine"
         assert about["validation_accuracy"] == trained.history[3].validation_accuracy
+        before_pruning, kept = network(), network()
+        sw.load_model(tmp_path / "levels" / files[0], before_pruning)
+        sw.load_model(tmp_path / "epochs" / "0002.safetensors", kept)
+        assert bits(kept) == bits(before_pruning)
 
     @pytest.mark.parametrize("stop_after", [9, 15, 16, 20, 39])
     @pytest.mark.parametrize(

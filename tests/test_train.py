@@ -18,6 +18,7 @@ from torch import nn
 
 import sinewy as sw
 from sinewy.data import ImageSet, Splits
+from sinewy.errors import InputError
 from sinewy.recipe import TrainOptions
 from sinewy.train import Interrupted
 from sinewy.train.checkpoint import load_checkpoint, save_checkpoint
@@ -117,6 +118,45 @@ def test_stop_and_go_on_is_bit_equal(data, tmp_path, extra, stop_after):
     assert [(r.loss, r.moved, r.validation_accuracy) for r in resumed.history] == [
         (r.loss, r.moved, r.validation_accuracy) for r in whole.history
     ]
+
+
+@pytest.mark.parametrize("extra", [{}, {"ema": 0.9}], ids=str)
+def test_networks_of_epochs_are_kept(data, tmp_path, extra):
+    options, keep = OPTIONS | extra, (1, 3)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    trained = sw.fit(network(), data, sw.RigL(0.7, every=5), folder=whole, keep_epochs=keep, **options)
+    assert [file.name for file in sorted((whole / "epochs").iterdir())] == ["0001.safetensors", "0003.safetensors"]
+    asked = iter(range(1000))
+    with pytest.raises(Interrupted):
+        sw.fit(
+            network(),
+            data,
+            sw.RigL(0.7, every=5),
+            folder=stopped,
+            keep_epochs=keep,
+            should_stop=lambda: next(asked) == 11,
+            **options,
+        )
+    assert [file.name for file in (stopped / "epochs").iterdir()] == ["0001.safetensors"]
+    sw.fit(network(), data, sw.RigL(0.7, every=5), folder=stopped, keep_epochs=keep, **options)
+    for epoch in keep:
+        file = f"epochs/{epoch:04d}.safetensors"
+        assert (stopped / file).read_bytes() == (whole / file).read_bytes()
+        model = network()
+        masks = sw.load_model(whole / file, model)
+        about = sw.read_model(whole / file).about
+        assert about["epochs"] == epoch
+        assert about["validation_accuracy"] == trained.history[epoch - 1].validation_accuracy
+        assert masks.sparsity == pytest.approx(0.7, abs=0.01)
+        assert bits(model) != bits(trained.model)
+
+
+@pytest.mark.parametrize("epoch", [0, 5])
+def test_only_epochs_of_the_training_can_be_kept(data, tmp_path, epoch):
+    with pytest.raises(InputError, match=f"keep_epochs: {epoch} is not an epoch of this training, which has 1 to 4"):
+        sw.fit(network(), data, folder=tmp_path, keep_epochs=[epoch], **OPTIONS)
+    with pytest.raises(InputError, match="keep_epochs needs a folder"):
+        sw.fit(network(), data, keep_epochs=[1], **OPTIONS)
 
 
 @pytest.mark.parametrize("method", ["RigL(0.7, every=5)", "IMP(0.7, fraction=0.5, rewind=3)"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sinewy.limits.found import Limit
     from sinewy.masks import Masks
     from sinewy.modelfile import load_model, read_model, save_model
+    from sinewy.models.opened import open_model
     from sinewy.outcomes import Outcomes
     from sinewy.probes.audit import audit
     from sinewy.probes.audited import Audit
@@ -86,6 +87,7 @@ _HOMES = {
     "fit": "sinewy.train",
     "limit": "sinewy.limits.finding",
     "load_model": "sinewy.modelfile",
+    "open_model": "sinewy.models.opened",
     "prunable": "sinewy.layers",
     "prune": "sinewy.pruning",
     "read_model": "sinewy.modelfile",
@@ -143,6 +145,7 @@ __all__ = [
     "limit",
     "load_model",
     "models",
+    "open_model",
     "prunable",
     "prune",
     "read_model",

@@ -195,7 +195,11 @@ class CellSpec(Strict):
 
 
 class Recipe(Strict):
-    """A study: one cell, or a grid of them, and what to audit. Lists are axes only under `grid`."""
+    """A study: one cell, or a grid of them, and what to audit. Lists are axes only under `grid`.
+
+    `keep_epochs` are epochs, from 1, after which each cell's network is kept beside its last one; they do not change
+    what a cell means.
+    """
 
     name: str = "study"
     title: str = ""
@@ -204,6 +208,7 @@ class Recipe(Strict):
     train: TrainOptions = TrainOptions()
     sparsifier: Annotated[SparsifierSpec, BeforeValidator(_spelled_out)] = SparsifierSpec()
     seed: int = Field(default=0, ge=0)
+    keep_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
     audit: AuditSpec = AuditSpec()
     grid: dict[str, list[Any]] = Field(default_factory=dict)
 

@@ -224,6 +224,10 @@ def _trained_on(source: str | None) -> DataSpec | None:
     return parse(DataSpec, cell["data"], str(file)) if "data" in cell else None
 
 
+MOMENTS = {"round": "round", "epochs": "epoch"}
+"""What a network says of when in its training it was kept, and how that is called."""
+
+
 def _name(source: str, opened: OpenedModel | None) -> str:
     if opened is None or "cell" not in opened.about:
         return source
@@ -234,5 +238,5 @@ def _name(source: str, opened: OpenedModel | None) -> str:
         if sparsifier["name"] == "dense"
         else f"{sparsifier['name']} {100 * sparsifier['sparsity']:g} %"
     )
-    level = f", round {opened.about['round']}" if "round" in opened.about else ""
-    return f"{label}, seed {spec['seed']}{level}"
+    moment = "".join(f", {name} {opened.about[key]}" for key, name in MOMENTS.items() if key in opened.about)
+    return f"{label}, seed {spec['seed']}{moment}"

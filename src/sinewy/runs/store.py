@@ -5,6 +5,7 @@
     STORE/cells/<id>/cell.json            what the cell means
     STORE/cells/<id>/checkpoint.pt        while it trains
     STORE/cells/<id>/model.safetensors    weights and masks
+    STORE/cells/<id>/epochs/<epoch>.safetensors    the same after earlier epochs, where the recipe keeps them
     STORE/cells/<id>/training.json        history, cost, layers: written last, so its presence means trained
     STORE/cells/<id>/environment.json     what it was made with
     STORE/cells/<id>/error.txt            the traceback, if it failed
@@ -98,6 +99,10 @@ class Store:
     def cell_folder(self, cell: str) -> Path:
         """Return the folder of the cell with this id."""
         return self.folder / "cells" / cell
+
+    def epoch_files(self, cell: str) -> dict[int, Path]:
+        """Return the networks of earlier epochs that a cell has kept, by epoch."""
+        return {int(file.stem): file for file in sorted(self.cell_folder(cell).glob("epochs/*.safetensors"))}
 
     def outcomes_file(self, cell: str, protocol: str, kind: str) -> Path:
         """Return where a cell's outcomes on one shift are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def run_study(
         on_event(
             {"event": "note", "text": f"{len(foreign)} cells in {folder} are of another recipe; they stay untouched."}
         )
-    _train(store, cells, engine, on_event)
+    _train(store, cells, recipe.keep_epochs, engine, on_event)
     _audit(store, [cell for cell in cells if store.is_trained(cell.id)], recipe, checked["protocols"], engine, on_event)
     if recipe.audit.probes:
         _probe(Probes(store, recipe, checked), engine, on_event)
@@ -60,16 +60,39 @@ def check(recipe: Recipe, engine: Engine, on_event: Callable[[Event], None]) -> 
     return {part: answer[part] for part in ("protocols", "probes", "environment")}
 
 
-def _train(store: Store, cells: Iterable[CellSpec], engine: Engine, on_event: Callable[[Event], None]) -> None:
+def _train(
+    store: Store, cells: Sequence[CellSpec], keep: Sequence[int], engine: Engine, on_event: Callable[[Event], None]
+) -> None:
+    _tell_of_unkept(store, cells, keep, on_event)
     todo = [cell for cell in cells if not store.is_trained(cell.id)]
     on_event({"event": "phase", "name": "train", "tasks": len(todo)})
     tasks = [
-        {"task": "train", "store": str(store.folder), "cell": cell.id, "spec": cell.model_dump(mode="json")}
+        {
+            "task": "train",
+            "store": str(store.folder),
+            "cell": cell.id,
+            "spec": cell.model_dump(mode="json"),
+            "keep": list(keep),
+        }
         for cell in todo
     ]
     for cell, result in zip(todo, engine.run(tasks, on_event), strict=True):
         if result["state"] == "failed" and store.error(cell.id) is None:  # the worker died before it could write
             store.write_error(cell.id, result["error"] + "\n")
+
+
+def _tell_of_unkept(
+    store: Store, cells: Sequence[CellSpec], keep: Sequence[int], on_event: Callable[[Event], None]
+) -> None:
+    """Say which finished cells lack networks that are to be kept: only training can make them."""
+    lacking = [cell.id for cell in cells if store.is_trained(cell.id) and set(keep) - set(store.epoch_files(cell.id))]
+    if lacking:
+        text = (
+            f"{len(lacking)} cells were trained before, and without all networks of keep_epochs; to have these too,"
+            f" delete their folders ({lacking[0]}{', ...' if len(lacking) > 1 else ''} in {store.folder / 'cells'}) and"
+            " run the same command."
+        )
+        on_event({"event": "note", "text": text})
 
 
 def _audit(

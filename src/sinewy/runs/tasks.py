@@ -36,6 +36,8 @@ from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.make import make_sparsifier
 from sinewy.sparsify.timing import Length
 from sinewy.train import Interrupted, fit
+from sinewy.train.kept import KeptNetworks
+from sinewy.train.loop import total_epochs
 
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
@@ -61,21 +63,24 @@ class Tasks:
         study = parse(Recipe, recipe, "the recipe")
         protocols = {}
         for cell in study.cells():
-            self._try_out(cell)
+            self._try_out(cell, study.keep_epochs)
             protocol = self._protocol(cell.data, study.audit)
             protocols[cell.id] = {"id": protocol_id(protocol), "protocol": protocol}
         probes = {data_key(data): self._described(data, study) for data in dict.fromkeys(c.data for c in study.cells())}
         return {"protocols": protocols, "probes": probes, "environment": environment() | {"device": self._device}}
 
-    def train(self, store: str, cell: str, spec: dict[str, Any]) -> Event:
-        """Train one cell into its folder, from its checkpoint if there is one; a failure is written beside it."""
+    def train(self, store: str, cell: str, spec: dict[str, Any], keep: list[int]) -> Event:
+        """Train one cell into its folder, from its checkpoint if there is one; a failure is written beside it.
+
+        `keep` are the epochs whose networks are kept.
+        """
         ledger, meaning = Store(store), parse(CellSpec, spec, cell)
         with locked(ledger.cell_folder(cell) / "lock"):
             if ledger.is_trained(cell):
                 return {"state": "trained"}
             ledger.clear_error(cell)
             try:
-                return self._train(ledger, cell, meaning)
+                return self._train(ledger, cell, meaning, keep)
             except Interrupted:
                 raise
             except Exception as error:
@@ -166,7 +171,7 @@ class Tasks:
                 probe.check(tuple(group.labels.values()), examples)
         return [describe(probe, self._source(data, study.audit)) for probe in probes]
 
-    def _try_out(self, cell: CellSpec) -> None:
+    def _try_out(self, cell: CellSpec, keep: tuple[int, ...]) -> None:
         splits = self._splits(cell.data)
         model = _build(cell, splits)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -175,12 +180,13 @@ class Tasks:
         sparsifier = _sparsifier(cell)
         steps = sparsifier.total_steps(Length(cell.train.epochs * per_epoch, per_epoch))
         sparsifier.attach(model, optimizer, steps, epoch_steps=per_epoch, data=some).detach()
+        KeptNetworks(Path(), {}, keep).check(total_epochs(sparsifier, cell.train.epochs, per_epoch))
         goal = cell.train.objective
         make_objective(goal.name, some, label_smoothing=0.0, seed=cell.seed, **goal.options)
         if len(splits.test) == 0:
             raise InputError(f"data set '{cell.data.name}' has no test part to audit on.")
 
-    def _train(self, ledger: Store, cell: str, spec: CellSpec) -> Event:
+    def _train(self, ledger: Store, cell: str, spec: CellSpec, keep: list[int]) -> Event:
         splits = self._splits(spec.data)
         folder = ledger.cell_folder(cell)
         about = {"cell": spec.model_dump(mode="json"), **_about(splits)}
@@ -192,6 +198,7 @@ class Tasks:
             device=self._device,
             folder=folder,
             about=about,
+            keep_epochs=keep,
             on_event=lambda event: self._emit({**event, "cell": cell}),
             should_stop=self._should_stop,
             **spec.train.model_dump(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from sinewy.data import ImageSet, Splits, load
 from sinewy.data.batches import batches, count, normalise, ordered
 from sinewy.errors import InputError
 from sinewy.masks import Masks
-from sinewy.modelfile import save_model
 from sinewy.models import build
 from sinewy.objectives.plain import make_objective
 from sinewy.recipe import TrainOptions, parse
@@ -25,6 +24,7 @@ from sinewy.sparsify.base import Sparsifier
 from sinewy.sparsify.static import Dense
 from sinewy.sparsify.timing import Length
 from sinewy.train.checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from sinewy.train.kept import KeptNetworks
 from sinewy.train.ledger import Ledger
 from sinewy.train.movement import MovementMeter
 from sinewy.train.optimizer import learning_rate, make_optimizer
@@ -32,7 +32,6 @@ from sinewy.train.precision import Precision
 
 Event = dict[str, Any]
 CHECKPOINT = "checkpoint.pt"
-LEVELS = "levels"
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the checkpoint is saved, the same call goes on
@@ -66,6 +65,7 @@ def fit(
     root: str | None = None,
     folder: str | Path | None = None,
     about: Mapping[str, Any] | None = None,
+    keep_epochs: Iterable[int] = (),
     checkpoint_seconds: float = 30.0,
     on_event: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -77,8 +77,9 @@ def fit(
     `sinewy.data.load` (`root`: where the files are). `options` are the fields of `sinewy.recipe.TrainOptions` (epochs,
     batch, lr, ...). With a `folder`, a checkpoint is kept there: the same call after a kill goes on from it, and ends
     in the same bits on a CPU. For a sparsifier that trains in rounds, epochs are those of one round, and the network at
-    the end of each but the last is saved there in "levels", with `about` as its description. Raises InputError for
-    options that do not fit, and Interrupted once `should_stop()` is true and the checkpoint is written.
+    the end of each but the last is saved there in "levels", with `about` as its description; so are, in "epochs", the
+    networks after the `keep_epochs`, which count from 1. Raises InputError for options that do not fit, and Interrupted
+    once `should_stop()` is true and the checkpoint is written.
     """
     settings = parse(TrainOptions, options, "fit")
     splits = load(data, root=root) if isinstance(data, str) else data
@@ -88,13 +89,20 @@ def fit(
     devices = [place] if place.type == "cuda" else []
     with torch.random.fork_rng(devices):
         home = Path(folder) if folder is not None else None
-        levels = home / LEVELS if home is not None else None
-        trainer = _Trainer(network.to(place), splits, sparsifier or Dense(), settings, seed, place, levels, about or {})
+        built = {"built": {"name": model, "classes": len(splits.train.classes)}} if isinstance(model, str) else {}
+        kept = KeptNetworks(home, built | dict(about or {}), keep_epochs)
+        trainer = _Trainer(network.to(place), splits, sparsifier or Dense(), settings, seed, place, kept)
         path = home / CHECKPOINT if home is not None else None
         if path is not None and path.exists():
             trainer.load_state_dict(load_checkpoint(path))
         trainer.run(path, checkpoint_seconds, report, should_stop or (lambda: False))
     return trainer.result()
+
+
+def total_epochs(sparsifier: Sparsifier, epochs: int, epoch_steps: int) -> int:
+    """Return how many epochs all rounds of an attached sparsifier have, one that begins in its middle included."""
+    restart = sparsifier.position(epochs * epoch_steps) // epoch_steps
+    return epochs + (sparsifier.rounds - 1) * (epochs - restart)
 
 
 class _Trainer:
@@ -108,8 +116,7 @@ class _Trainer:
         options: TrainOptions,
         seed: int,
         device: torch.device,
-        levels: Path | None,
-        about: Mapping[str, Any],
+        kept: KeptNetworks,
     ) -> None:
         self.options, self.data, self.seed, self.device = options, data, seed, device
         self.channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
@@ -136,7 +143,9 @@ class _Trainer:
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, correct, examples of the epoch so far
         self.moved_before = 0
         self.history: list[Epoch] = []
-        self.levels, self.about = levels, about
+        self.kept = kept
+        self.epochs = total_epochs(sparsifier, options.epochs, self.steps_per_epoch)
+        kept.check(self.epochs)
         self.before_pruning: tuple[float | None] | None = None
         self.restarts_average = False
         sparsifier.on_round_end = self._end_round
@@ -150,7 +159,7 @@ class _Trainer:
         while True:
             if self._epoch_is_over():
                 self._end_epoch()
-                report({"event": "epoch", "of": self._epochs(), **asdict(self.history[-1])})
+                report({"event": "epoch", "of": self.epochs, **asdict(self.history[-1])})
             if self.step == self.steps:
                 break
             self.model.train()
@@ -175,12 +184,6 @@ class _Trainer:
     def step(self) -> int:
         """The optimizer steps taken; batches whose gradients overflowed are not among them, and are made up for."""
         return self.sparsifier.step
-
-    def _epochs(self) -> int:
-        """Return how many epochs all rounds have together, one that begins in its middle included."""
-        whole = self.options.epochs
-        restart = self.sparsifier.position(whole * self.steps_per_epoch) // self.steps_per_epoch
-        return whole + (self.sparsifier.rounds - 1) * (whole - restart)
 
     def _epoch_is_over(self) -> bool:
         """Return whether the steps so far end an epoch that has no row in the history yet."""
@@ -238,12 +241,15 @@ class _Trainer:
         if loss != loss or loss in (float("inf"), float("-inf")):
             epoch, rate = len(self.history), self.options.lr
             raise InputError(f"the training loss became {loss} in epoch {epoch}; lower lr ({rate:g}), or warm up.")
+        if self.before_pruning is None:
+            self.before_pruning = self._measure_and_keep()
+        (accuracy,), self.before_pruning = self.before_pruning, None
         self.history.append(
             Epoch(
                 epoch=len(self.history),
                 loss=loss / examples,
                 train_accuracy=correct / examples,
-                validation_accuracy=self._validation_accuracy(),
+                validation_accuracy=accuracy,
                 learning_rate=float(self.optimizer.param_groups[0]["lr"]),
                 sparsity=self.sparsifier.sparsity,
                 moved=self.sparsifier.moved - self.moved_before,
@@ -260,17 +266,15 @@ class _Trainer:
         if self.average is not None:
             self.average.update_parameters(self.model)
             self.restarts_average = True
-        self.before_pruning = (self._accuracy(self.data.validation),)
-        if self.levels is not None:
-            model, masks = self._final_model(), self.sparsifier.masks
-            about = {**self.about, "round": number, "validation_accuracy": self.before_pruning[0]}
-            save_model(self.levels / f"{number:02d}-{masks.sparsity:.4f}.safetensors", model, masks, about)
+        self.before_pruning = self._measure_and_keep()
+        (accuracy,) = self.before_pruning
+        self.kept.save_round(number, self._final_model(), self.sparsifier.masks, accuracy)
 
-    def _validation_accuracy(self) -> float | None:
-        if self.before_pruning is not None:
-            (accuracy,), self.before_pruning = self.before_pruning, None
-            return accuracy
-        return self._accuracy(self.data.validation)
+    def _measure_and_keep(self) -> tuple[float | None]:
+        """Return the accuracy on validation data at the end of an epoch, and save the network if it is to be kept."""
+        accuracy = self._accuracy(self.data.validation)
+        self.kept.save_epoch(len(self.history) + 1, self._final_model(), self.sparsifier.masks, accuracy)
+        return (accuracy,)
 
     @torch.no_grad()
     def _accuracy(self, part: ImageSet | None) -> float | None:
