@@ -49,7 +49,7 @@ def running(*words: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

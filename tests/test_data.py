@@ -13,7 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sinewy.data import DATASETS, ImageSet, Splits, as_image_set, cifar, digits, idx, load, present
+from data_server import idx_bytes, serve_cifar100, serve_svhn, write_cifar
+from sinewy.data import (
+    DATASETS,
+    OUTLIER_SETS,
+    ImageSet,
+    Splits,
+    as_image_set,
+    cifar,
+    cifar100,
+    digits,
+    idx,
+    load,
+    present,
+    svhn,
+)
 from sinewy.data.splits import channel_statistics, stratified
 from sinewy.errors import CorruptFileError, InputError
 
@@ -228,21 +242,6 @@ def test_digits_are_enlarged_like_pillow_does():
         assert np.abs(image - np.asarray(theirs)).max() <= 0.51
 
 
-def write_cifar(root, monkeypatch, n=20):
-    """Write a CIFAR-10 of n images a batch in the official form, and make its checksums the expected ones."""
-    import hashlib
-
-    generator = np.random.default_rng(1)
-    folder = root / cifar.FOLDER
-    folder.mkdir(parents=True)
-    for table in (cifar.TRAIN_MD5, cifar.TEST_MD5):
-        for name in table:
-            records = generator.integers(0, 256, (n, cifar.RECORD), dtype=np.uint8)
-            records[:, 0] = np.arange(n) % 10
-            (folder / name).write_bytes(records.tobytes())
-            monkeypatch.setitem(table, name, hashlib.md5(records.tobytes()).hexdigest())
-
-
 def test_cifar_binary_form(tmp_path, monkeypatch):
     write_cifar(tmp_path, monkeypatch)
     splits = load("cifar10", root=tmp_path, validation=0.2, download=False)
@@ -262,9 +261,84 @@ def test_cifar_damaged_file_is_named_and_left_alone(tmp_path, monkeypatch):
     assert file.exists()
 
 
-def idx_bytes(array):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return gzip.compress(header + array.tobytes(), mtime=0)
+def place(files, root):
+    """Write {path: bytes} below a folder, as a user without a network does by hand."""
+    for path, content in files.items():
+        (root / path[1:]).write_bytes(content)
+
+
+def test_svhn_matrices(tmp_path, monkeypatch):
+    from scipy.io import loadmat
+
+    place(serve_svhn(monkeypatch), tmp_path)
+    splits = load("svhn", root=tmp_path, validation=0.25, download=False)
+    assert [len(part) for part in splits] == [30, 10, 20]
+    assert splits.train.classes == tuple("0123456789")
+    raw = loadmat(tmp_path / "test_32x32.mat")
+    assert raw["y"][9, 0] == 10  # the digit 0
+    assert splits.test.labels.tolist() == [(i + 1) % 10 for i in range(20)]
+    assert np.array_equal(splits.test.images[7, 2, 30, 3], raw["X"][30, 3, 2, 7])
+    everything = np.concatenate([splits.train.images, splits.validation.images])
+    assert sorted(map(bytes, everything)) == sorted(
+        map(bytes, loadmat(tmp_path / "train_32x32.mat")["X"].T.swapaxes(2, 3))
+    )
+    assert np.allclose(splits.test.mean, (splits.train.images / 255).mean(axis=(0, 2, 3)))
+    assert np.bincount(splits.validation.labels).tolist() == [1] * 10
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"X": np.zeros((32, 32, 3, 2), np.uint8)}, "no MATLAB file with X and y, KeyError"),
+        ({"X": np.zeros((32, 32, 3, 2)), "y": [[1], [2]]}, "X is float64"),
+        ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": [[1], [2], [3]]}, "y has 3 values"),
+        ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": [[1], [11]]}, "labels are not 1 to 10"),
+        (None, "no MATLAB file with X and y"),
+    ],
+)
+def test_svhn_refuses_what_is_not_its_file(arrays, says):
+    import io
+
+    from scipy.io import savemat
+
+    buffer = io.BytesIO(b"nothing of the kind" * 20 if arrays is None else b"")
+    if arrays is not None:
+        savemat(buffer, arrays)
+    with pytest.raises(CorruptFileError, match=rf"x.mat is damaged \(.*{says}.*; delete it"):
+        svhn._decode(Path("x.mat"), buffer.getvalue())
+
+
+def test_cifar100_records(tmp_path, monkeypatch):
+    place(serve_cifar100(monkeypatch), tmp_path)
+    splits = load("cifar100", root=tmp_path, validation=0.5, download=False)
+    assert [len(part) for part in splits] == [100, 100, 100]
+    assert np.bincount(splits.validation.labels).tolist() == [1] * 100  # in proportion
+    raw = (tmp_path / cifar100.FOLDER / "test.bin").read_bytes()
+    assert splits.test.labels[3] == raw[3 * 3074 + 1] == 3  # the fine label, not the coarse one before it
+    assert splits.test.images[3, 2, 31, 30] == raw[3 * 3074 + 2 + 2 * 1024 + 31 * 32 + 30]
+    assert len(splits.test.classes) == len(set(splits.test.classes)) == 100
+    assert list(splits.test.classes) == sorted(splits.test.classes)  # the official numbering is alphabetical
+    assert [splits.test.classes[i] for i in (0, 41, 50, 99)] == ["apple", "lawn_mower", "mouse", "worm"]
+    file = tmp_path / cifar100.FOLDER / "train.bin"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(CorruptFileError, match=r"train.bin is damaged \(614,799 bytes, expected 614,800\); delete it"):
+        load("cifar100", root=tmp_path)
+    file.write_bytes(whole[:1] + bytes([7]) + whole[2:])
+    with pytest.raises(CorruptFileError, match="not 2 images of each of the 100 classes"):
+        load("cifar100", root=tmp_path)
+
+
+def test_the_numbers_of_the_official_sets():
+    assert {name: count * 100 for name, count in cifar100.PER_CLASS.items()} == {"train.bin": 50000, "test.bin": 10000}
+    for name in {**DATASETS, **OUTLIER_SETS}:
+        assert not present(name, "/nowhere") or name == "digits"
+
+
+@pytest.mark.parametrize("name", OUTLIER_SETS)
+def test_sets_of_anomalies_are_not_trained_on(name):
+    with pytest.raises(InputError, match=rf"'{name}' serves as anomalies only .*--outliers {name}"):
+        load(name)
 
 
 def test_idx_by_hand():
@@ -300,9 +374,11 @@ def test_grey_images_are_padded_and_repeated():
 
 
 def test_absent_data_without_download_says_what_to_do(tmp_path):
-    for name in ("cifar10", "mnist", "fashion-mnist"):
+    for name in ("cifar10", "cifar100", "svhn", "mnist", "fashion-mnist"):
         assert not present(name, tmp_path)
-        with pytest.raises(InputError, match="is not there; allow downloads"):
+        with pytest.raises(
+            InputError, match=r"is not there; allow downloads, or get http.* elsewhere and put it there"
+        ):
             load(name, root=tmp_path, download=False)
     assert present("digits", tmp_path)
 

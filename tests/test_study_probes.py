@@ -335,13 +335,13 @@ def test_a_killed_worker_costs_one_measurement(lab):
 @pytest.mark.slow
 @pytest.mark.parametrize(("probe", "begun"), [("Alone", "locks/*darker*"), ("Deaf", "cells/.half.*")])
 def test_ctrl_c_drops_a_measurement_at_once(lab, probe, begun):
-    slow = [{"name": f"mylab:{probe}", "levels": [1, 2, 3], "pause": 30}]
+    slow = [{"name": f"mylab:{probe}", "levels": [1, 2, 3], "pause": 250}]
     stopped = lab / "stopped"
     shutil.copytree(lab / "plain", stopped)
     with in_folder(lab), running("run", write(lab / "stop.yaml", slow), "--out", "stopped", "--jobs", "1") as process:
         wait_for(lambda: list(stopped.glob(begun)))
         process.send_signal(signal.SIGINT)
-        _, progress = process.communicate(timeout=15)
+        _, progress = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command continues" in progress
     assert not list(stopped.rglob("*.part"))

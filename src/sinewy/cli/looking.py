@@ -14,7 +14,7 @@ from sinewy.attacks import ATTACKS
 from sinewy.cli.printing import next_command, out, plain_table, print_json
 from sinewy.cli.studies import Json, Root
 from sinewy.criteria import CRITERIA
-from sinewy.data import DATASETS
+from sinewy.data import DATASETS, OUTLIER_SETS
 from sinewy.detectors import DETECTORS
 from sinewy.environment import environment
 from sinewy.errors import unknown_name
@@ -46,6 +46,7 @@ FAMILIES = {
     "objectives": OBJECTIVES,
     "models": MODELS,
     "data": DATASETS,
+    "outlier-sets": OUTLIER_SETS,
     "corruptions": CORRUPTIONS,
     "c-bar": C_BAR,
     "mnist-c": MNIST_C,
@@ -63,13 +64,13 @@ def doctor(root: Root = None, as_json: Json = False) -> None:
     """Versions, devices, which extras and data sets are present."""
     import torch
 
-    from sinewy.data import present
+    from sinewy.data.standing import present, standing
 
     found = environment() | {
         "usable_cores": usable_cores(),
         "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "extras": {name: all(map(importlib.util.find_spec, needed)) for name, needed in EXTRAS.items()},
-        "data": {name: present(name, root) for name in DATASETS},
+        "data": {name: present(name, root) for name in (*DATASETS, *OUTLIER_SETS)},
         "data_root": root or os.environ.get("SINEWY_DATA") or "~/.cache/sinewy",
     }
     if as_json:
@@ -83,8 +84,9 @@ def doctor(root: Root = None, as_json: Json = False) -> None:
     table.add_row("gpu", ", ".join(found["gpu"]) or "none")
     for name, is_there in found["extras"].items():
         table.add_row(f"extra {name}", "installed" if is_there else f"missing: pip install 'sinewy[{name}]'")
-    for name, is_there in found["data"].items():
-        table.add_row(f"data {name}", "present" if is_there else f"fetched on first use, into {found['data_root']}")
+    for name in found["data"]:
+        table.add_row(f"data {name}", standing(name, root))
+    table.add_row("data folder", str(found["data_root"]))
     out().print(table, markup=False)
     next_command("sinewy", "demo")
 
@@ -93,10 +95,11 @@ def list_families(
     family: Annotated[
         str | None,
         typer.Argument(
-            help="sparsifiers, criteria, structured-criteria, objectives, models, data, corruptions, c-bar, mnist-c,"
-            " 3dcc, video, continuous-shifts, attacks, detectors, probes, recipes."
+            help="sparsifiers, criteria, structured-criteria, objectives, models, data, outlier-sets, corruptions,"
+            " c-bar, mnist-c, 3dcc, video, continuous-shifts, attacks, detectors, probes, recipes."
         ),
     ] = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """What there is of each family; any of these may also be your own package.module:name."""
@@ -108,11 +111,19 @@ def list_families(
         return
     for name, members in chosen.items():
         out().print(name, style="bold")
-        table = plain_table(["", ""])
+        table = plain_table(["", "", ""])
         for member in members:
-            table.add_row(f"  {member}", _one_line(name, member) if family else "")
+            table.add_row(f"  {member}", *(_said(name, member, root) if family else ["", ""]))
         out().print(table if family else "  " + "  ".join(members), markup=False)
     next_command("sinewy", "list", "sparsifiers") if family is None else next_command("sinewy", "demo")
+
+
+def _said(family: str, member: str, root: str | None) -> list[str]:
+    """Return what is said beside a member: its first sentence, after where it stands for what is read from files."""
+    from sinewy.data.standing import standing
+
+    where = [standing(member, root)] if family in ("data", "outlier-sets") else []
+    return [*where, _one_line(family, member)]
 
 
 def _one_line(family: str, member: str) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sinewy.data.archives import obtain, unpack_files
 from sinewy.data.checked import read_checked
-from sinewy.data.download import Progress, fetch
+from sinewy.data.download import Progress
 from sinewy.data.images import Splits
 from sinewy.data.splits import make_splits
 from sinewy.errors import CorruptFileError
-from sinewy.files import write_bytes
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FOLDER = "cifar-10-batches-bin"
@@ -33,33 +31,19 @@ TRAIN_MD5 = {
 }
 TEST_MD5 = {"test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d"}
 FILES = {"cifar10": tuple(f"{FOLDER}/{name}" for name in (*TRAIN_MD5, *TEST_MD5))}
+INSTEAD = {"cifar10": (ARCHIVE,)}
+BYTES = {"cifar10": 170_052_171}
 
 
 def load(
     *, root: Path, validation: float = 0.1, seed: int = 0, download: bool = True, on_progress: Progress | None = None
 ) -> Splits:
     """Return CIFAR-10 from root/cifar-10-batches-bin, fetched if absent and `download`: 50 000 and 10 000 images."""
-    if download and not all((root / file).is_file() for file in FILES["cifar10"]):
-        _fetch_and_unpack(root, on_progress)
+    if not all((root / file).is_file() for file in FILES["cifar10"]):
+        obtain(URLS, root / ARCHIVE, ARCHIVE_MD5, relative=ARCHIVE, download=download, on_progress=on_progress)
+        unpack_files(root / ARCHIVE, ARCHIVE_MD5, {file: root / file for file in FILES["cifar10"]})
     train, test = ([_read(root / FOLDER / name, md5) for name, md5 in part.items()] for part in (TRAIN_MD5, TEST_MD5))
     return make_splits("cifar10", CLASSES, _join(train), _join(test), validation=validation, seed=seed)
-
-
-def _fetch_and_unpack(root: Path, on_progress: Progress | None) -> None:
-    """Write the absent batches; only the six known names leave the archive, so nothing in it can write elsewhere."""
-    if not (root / ARCHIVE).is_file():
-        fetch(URLS, root / ARCHIVE, ARCHIVE_MD5, on_progress=on_progress)
-    content = read_checked(root / ARCHIVE, ARCHIVE_MD5)
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-            for name in (*TRAIN_MD5, *TEST_MD5):
-                member = archive.extractfile(f"{FOLDER}/{name}")
-                if member is not None and not (root / FOLDER / name).is_file():
-                    write_bytes(root / FOLDER / name, member.read())
-    except (tarfile.TarError, KeyError, EOFError) as error:
-        raise CorruptFileError(
-            f"{root / ARCHIVE} is not the CIFAR-10 archive ({error}); delete it and run the same command again."
-        ) from error
 
 
 def _read(path: Path, md5: str) -> NDArray[np.uint8]:

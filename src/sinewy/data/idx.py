@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sinewy.data.checked import read_checked
+from sinewy.data.checked import absent, read_checked
 from sinewy.data.download import Progress, fetch
 from sinewy.data.images import Splits
 from sinewy.data.splits import make_splits
@@ -25,6 +25,7 @@ FOLDERS = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}
 FILES = {
     name: tuple(f"{folder}/{file}" for part in PARTS.values() for file in part) for name, folder in FOLDERS.items()
 }
+BYTES = {"mnist": 11_594_722, "fashion-mnist": 30_878_645}
 CLASSES = {
     "mnist": tuple(str(digit) for digit in range(10)),
     "fashion-mnist": (
@@ -79,15 +80,13 @@ def fashion_mnist(
 
 def _load(name: str, root: Path, validation: float, seed: int, download: bool, on_progress: Progress | None) -> Splits:
     for file in FILES[name]:
-        if download and not (root / file).is_file():
-            base = Path(file).name
-            fetch(
-                [f"{mirror}/{base}" for mirror in MIRRORS[name]],
-                root / file,
-                MD5[name][base],
-                relative=file,
-                on_progress=on_progress,
-            )
+        base = Path(file).name
+        addresses = [f"{mirror}/{base}" for mirror in MIRRORS[name]]
+        if (root / file).is_file():
+            continue
+        if not download:
+            raise absent(root / file, addresses[0])
+        fetch(addresses, root / file, MD5[name][base], relative=file, on_progress=on_progress)
     train, test = (_part(name, root / FOLDERS[name], *PARTS[part]) for part in ("train", "test"))
     return make_splits(name, CLASSES[name], train, test, validation=validation, seed=seed)
 

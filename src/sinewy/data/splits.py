@@ -5,17 +5,16 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sinewy.data import DATASETS
+from sinewy.data import DATASETS, OUTLIER_SETS
 from sinewy.data.download import Progress
 from sinewy.data.images import ImageSet, Splits
-from sinewy.errors import InputError, unknown_name
+from sinewy.errors import InputError
 from sinewy.families import resolve
 from sinewy.seeds import derive
 
@@ -37,11 +36,16 @@ def load(
     Files live in `root` (by default $SINEWY_DATA, else ~/.cache/sinewy) and are fetched if absent and `download`.
     `validation` is the share of the training images set aside, in [0, 1), classes in proportion; 0 sets none aside.
     `seed` chooses which, and has nothing to do with the seed of training. `on_progress` is told of downloads (see
-    `sinewy.data.download`). A function of yours is given those of the five options that it names. Raises InputError for
-    an unknown name, and where files are absent, damaged or cannot be fetched.
+    `sinewy.data.download`); without it stderr is. A function of yours is given those of the five options that it names.
+    Raises InputError for an unknown name, and where files are absent, damaged or cannot be fetched.
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation={validation} must be a share in [0, 1), such as 0.1.")
+    if name in OUTLIER_SETS:
+        raise InputError(
+            f"'{name}' serves as anomalies only (sinewy audit ... --probes ood --outliers {name}); load one of "
+            f"{', '.join(DATASETS)}."
+        )
     loader = resolve("data set", name, DATASETS)
     options: dict[str, Any] = {
         "root": data_root(root),
@@ -57,14 +61,6 @@ def load(
             f"data set '{name}' returned {type(splits).__name__}; return sinewy.data.Splits(train, validation, test)."
         )
     return splits
-
-
-def present(name: str, root: str | Path | None = None) -> bool:
-    """Return whether every file of the data set `name` is in `root`; checksums are checked when it is loaded."""
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
-    module = import_module(DATASETS[name].partition(":")[0])
-    return all((data_root(root) / file).is_file() for file in module.FILES[name])
 
 
 def data_root(root: str | Path | None) -> Path:

@@ -7,10 +7,12 @@ the path of a folder of images.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -32,6 +34,9 @@ Anomaly = Callable[[Evaluator, str, ImageSet], Iterator[Tensor]]
 """(evaluator, model, normal images) -> blocks of images for that model, uint8 or float in units of [0, 1] pixels."""
 
 Pixels = NDArray[np.uint8]
+_LAST: WeakKeyDictionary[ImageSet, tuple[Callable[[ImageSet], Pixels], Pixels]] = WeakKeyDictionary()
+"""The anomalies read last, by the normal set they were read for."""
+
 PATTERNS = ("noise/uniform", "noise/gaussian", "attack/NAME/EPS", "shift/KIND/SEVERITY", "oodom/DATA")
 
 
@@ -75,21 +80,41 @@ def _set(name: str, root: str | None, said: str) -> Callable[[ImageSet], Pixels]
         return partial(_loaded, name, root)
     if Path(name).is_dir():
         return partial(read_folder, Path(name))
-    raise unknown_name("anomaly", said, [*DATASETS, *SETS, *PATTERNS], "Or give the path of a folder of images.")
+    raise unknown_name(
+        "anomaly", said, dict.fromkeys([*DATASETS, *SETS, *PATTERNS]), "Or give the path of a folder of images."
+    )
 
 
-def check_sets(made: Mapping[str, Anomaly], like: ImageSet) -> None:
-    """Read an image of every data set and folder among the anomalies; raises InputError for one that is not there."""
-    for anomaly in made.values():
+def check_sets(made: Mapping[str, Anomaly], like: ImageSet, fewest: int = 1) -> None:
+    """Read `fewest` images of every data set and folder among the anomalies.
+
+    Raises InputError for a set that is not there, or has fewer.
+    """
+    for name, anomaly in made.items():
         if isinstance(anomaly, partial) and anomaly.func is _of_set:
-            anomaly.args[0](like.first(1))
+            found = len(anomaly.args[0](like.first(fewest)))
+            if found < fewest:
+                raise InputError(f"groups of {fewest} need as many images; '{name}' has {found}.")
 
 
 def identities(outliers: Sequence[str] | Mapping[str, Any]) -> list[str]:
-    """Return what tells the anomalies of one call from those of another: names, and the hashes of user sets."""
+    """Return what tells the anomalies of one call from those of another: names, and hashes of the user's own sets."""
     if isinstance(outliers, Mapping):
         return [f"{name} {_as_set(name, images).hash}" for name, images in outliers.items()]
-    return list(outliers)
+    return [f"{name} {_listed(Path(name))}" if _is_folder(name) else name for name in outliers]
+
+
+def _is_folder(name: str) -> bool:
+    return name not in SETS and name not in DATASETS and ":" not in name and Path(name).is_dir()
+
+
+def _listed(folder: Path) -> str:
+    """Return 16 hexadecimal digits of the names, sizes and times of the images in a folder and its subfolders."""
+    state = hashlib.sha256()
+    for path in image_files(folder):
+        about = path.stat()
+        state.update(f"{path.relative_to(folder).as_posix()} {about.st_size} {about.st_mtime_ns}".encode())
+    return state.hexdigest()[:16]
 
 
 def _number(name: str, text: str) -> float:
@@ -119,13 +144,20 @@ def _of_set(
     pixels: Callable[[ImageSet], Pixels], evaluator: Evaluator, model: str, data: ImageSet, *, scale: float = 1.0
 ) -> Iterator[Tensor]:
     del model
-    images, size = pixels(data), data.images.shape[2:]
+    images, size = _remembered(pixels, data), data.images.shape[2:]
     for start in range(0, len(images), BLOCK):
         block = torch.from_numpy(np.ascontiguousarray(images[start : start + BLOCK])).to(evaluator.device)
         if block.shape[2:] != size:
             resized = F.interpolate(block.float(), size, mode="bilinear", antialias=True, align_corners=False)
             block = resized.round().clamp(0, 255).to(torch.uint8)
         yield block if scale == 1 else block.float() / 255 * scale
+
+
+def _remembered(pixels: Callable[[ImageSet], Pixels], data: ImageSet) -> Pixels:
+    """Return `pixels(data)`; read once for all models, which are measured on one set after the other."""
+    if _LAST.get(data, (None, None))[0] is not pixels:
+        _LAST[data] = (pixels, pixels(data))
+    return _LAST[data][1]
 
 
 def _noise(kind: str, seed: int, evaluator: Evaluator, model: str, data: ImageSet) -> Iterator[Tensor]:
