@@ -342,7 +342,7 @@ def denormals(tensor: torch.Tensor) -> int:
 @pytest.mark.slow
 @METHODS
 def test_no_denormals_in_the_state_of_pruned_weights(name, monkeypatch):
-    """With momentum 0.75 what is left behind is denormal after some 300 steps, and stays so."""
+    """With momentum 0.55 what is left behind is denormal after some 140 steps, and stays so."""
     dynamic = issubclass(resolve("sparsifier", name, SPARSIFIERS), sw.DynamicSparsifier)
     early = {
         "acdc": {"last_dense": 12, "final": 18},
@@ -351,11 +351,11 @@ def test_no_denormals_in_the_state_of_pruned_weights(name, monkeypatch):
         "prune-retrain": {"levels": [0.8]},
         "imp": {"levels": [0.8]},
     }.get(name, {"stop": 0.05} if dynamic else {})
-    length = 800 if name in ("imp", "prune-retrain", "edge-popup-after") else 400  # of two rounds
+    length = 400 if name in ("imp", "prune-retrain", "edge-popup-after") else 200  # of two rounds
 
     def pruned_denormals() -> int:
         model = small_model()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.75)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.55)
         train(model, optimizer, range(3))
         sparse = make(name, **early if name in MOVING else {}).attach(model, optimizer, steps=length)
         train(model, optimizer, range(length))
