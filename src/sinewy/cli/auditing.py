@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sinewy.cli.options import probe_options
-from sinewy.cli.printing import print_json, say, typed_command
+from sinewy.cli.printing import note_untrained, print_json, say, typed_command
 from sinewy.cli.shifting import opened_cache, opened_set
 from sinewy.cli.studies import Device, Json, Root
 from sinewy.errors import InputError
@@ -138,10 +138,13 @@ def audit(
     subjects = {}
     for number, name in enumerate(model):
         subject = open_model(name, weights=weights if number == 0 else None, classes=classes)
+        note_untrained(name, weights if number == 0 else None, "--weights")
         subjects[_name(name, subject)] = subject.model
     if len(subjects) < len(model):
         raise InputError("two of the models have the same name; audit them one at a time.")
     parent = open_model(against, weights=against_weights, classes=classes) if against else None
+    if against:
+        note_untrained(against, against_weights, "--against-weights")
     count = f"{limit or len(splits.test):,} examples"
     say(f"auditing {', '.join(model)} on {source.name} ({count}; {', '.join(_said(probe) for probe in active)})")
     with warnings.catch_warnings(record=True) as caught:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sinewy.cli.printing import next_command, print_json, say, typed_command
+from sinewy.cli.printing import next_command, note_untrained, print_json, say, typed_command
 from sinewy.cli.studies import INTERRUPTED, Device, Json, Root
 from sinewy.errors import InputError
 from sinewy.recipe import DataSpec, parse
@@ -114,11 +114,13 @@ def limit(
     except KeyboardInterrupt:
         say(f"interrupted; what was done is saved, and the same command continues:\n  {typed_command()}")
         raise typer.Exit(INTERRUPTED) from None
-    _show(found, home, model, "data" in cell, as_json=as_json, images=images)
+    against = ["--against", model, *(["--against-weights", str(weights)] if weights and not subject.about else [])]
+    again = [*against, *(["--root", root] if root else [])] if "data" in cell else None
+    _show(found, home, again, as_json=as_json, images=images)
 
 
-def _show(found: Limit, home: Path, model: str, audit_knows_data: bool, *, as_json: bool, images: bool) -> None:
-    """Write the page, print the result, and say what to type next."""
+def _show(found: Limit, home: Path, again: list[str] | None, *, as_json: bool, images: bool) -> None:
+    """Write the page, print the result, and say what to type next: an audit with `again`, if it knows the data."""
     page = found.report(home / "report.html", images=images)
     if as_json:
         print_json(found.as_dict() | {"report": str(page), "levels": {s: str(f) for s, f in found.files.items()}})
@@ -126,8 +128,8 @@ def _show(found: Limit, home: Path, model: str, audit_knows_data: bool, *, as_js
         print(found)
         print(f"wrote {page} · pruned models in {home / 'levels'}")
     safe = [s for s in found.safe.values() if s]
-    if safe and audit_knows_data:
-        next_command("sinewy", "audit", str(found.files[float(min(safe))]), "--against", model)
+    if safe and again is not None:
+        next_command("sinewy", "audit", str(found.files[float(min(safe))]), *again)
     else:
         say(f"next: open {page} in a browser")
 
@@ -164,6 +166,7 @@ def _opened(
         )
     if subject is None:
         subject = open_model(source, weights=weights, classes=len(splits.test.classes))
+        note_untrained(source, weights, "--weights")
     return subject, splits, cell
 
 
