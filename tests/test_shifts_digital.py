@@ -80,7 +80,7 @@ def test_pixelate_is_that_of_pillow_to_the_last_bit(preset: str, severity: int) 
     assert torch.equal(digital.pixelate(images, severity, preset, NO_DRAWS), expected)
 
 
-@pytest.mark.parametrize("size", [(28, 28), (33, 47), (96, 64), (5, 300)])
+@pytest.mark.parametrize("size", [(28, 28), (33, 47), (96, 64), (5, 300), (131, 170)])
 def test_pixelate_is_that_of_pillow_at_other_sizes(size: tuple[int, int]) -> None:
     images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     for preset, severity in product(PRESETS, range(1, 6)):
@@ -107,6 +107,16 @@ def test_jpeg_is_what_pillow_saves_and_opens(preset: str, severity: int) -> None
     result = digital.jpeg_compression(images, severity, preset, NO_DRAWS)
     assert torch.equal(result, torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2))
     assert result.is_contiguous()
+
+
+def test_jpeg_files_may_be_larger_than_pillows_buffer() -> None:
+    image = torch.randint(0, 256, (1, 3, 301, 447), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    stream = BytesIO()
+    Image.fromarray(image[0].permute(1, 2, 0).contiguous().numpy()).save(stream, "JPEG", quality=95)
+    assert len(stream.getvalue()) > 2**17
+    expected = torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1)[None]
+    assert torch.equal(digital.through_jpeg(image, 95), expected)
+    assert torch.equal(digital.through_jpeg(image.contiguous(memory_format=torch.channels_last), 95), expected)
 
 
 def corners(height: int, width: int, jitter: Floats) -> Floats:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_TILE = 32
+_TILE = 24
 """Rows of a matrix that are multiplied at a time."""
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from io import BytesIO
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from sinewy.errors import InputError
 from sinewy.shifts.banded import filter_columns, filter_rows
 from sinewy.shifts.draws import Draws
-from sinewy.shifts.filters import ON_THE_EDGE, to_uint8
+from sinewy.shifts.filters import ON_THE_EDGE, to_uint8, whole
 from sinewy.shifts.hsv import hsv_to_levels, rgb_to_hsv
 
 _CONTRAST = {
@@ -37,6 +37,12 @@ _PIXELATE = {
     "imagenet": (0.6, 0.5, 0.4, 0.3, 0.25),
 }
 """Share of the pixels along each side that is left."""
+
+_LARGE = 128 * 128
+"""Pixels of an image from which on calling Pillow takes less time than it saves."""
+
+_HALF = 0.5 + 1e-3
+"""Rounds means of few whole levels, halves up; a little more than a half mends what float32 cut from one."""
 
 _JPEG_COMPRESSION = {
     "cifar": (80, 65, 58, 50, 40),
@@ -80,29 +86,68 @@ def pixelate(images: Tensor, severity: int, preset: str, draws: Draws) -> Tensor
         raise InputError(
             f"pixelate at severity {severity} leaves nothing of {height} x {width} pixels; use larger images."
         )
-    shrunk = _rounded(filter_rows(images.float(), _box(width, small[1])))
-    shrunk = _rounded(filter_columns(_box(height, small[0]), shrunk)).to(torch.uint8)
-    up, along = _nearest(height, small[0]).to(images.device), _nearest(width, small[1]).to(images.device)
-    # whole rows are copied far faster than single pixels
-    widened = shrunk.transpose(2, 3).contiguous().index_select(2, along).transpose(2, 3).contiguous()
-    return widened.index_select(2, up)
+    return _blown_up(_shrunk(images, *small), height, width)
 
 
-def _rounded(levels: Tensor) -> Tensor:
-    """Round means of few whole levels, halves up; a little more than a half mends what float32 cut from one."""
-    return levels.add_(0.5 + 1e-3).floor_()
+def _shrunk(images: Tensor, height: int, width: int) -> Tensor:
+    """Return uint8 `images` (N, 3, H, W) shrunk as by `Image.resize((width, height), Image.Resampling.BOX)`.
+
+    Windows of one or two pixels need only the means of neighbours. Of longer ones Pillow itself takes the means of
+    large images on a CPU, where that is the fastest, and products with matrices those of others.
+    """
+    rows, columns = _windows(images.shape[2], height), _windows(images.shape[3], width)
+    if max(rows.longest, columns.longest) <= 2:
+        return _pick(_with_pairs(_pick(_with_pairs(images, 3), columns.one_or_pair, 3), 2), rows.one_or_pair, 2)
+    if images.device.type == "cpu" and images.shape[2] * images.shape[3] >= _LARGE:
+        return by_pillow(images, lambda picture: picture.resize((width, height), Image.Resampling.BOX), height, width)
+    narrow = whole(filter_rows(images.float(), columns.means).add_(_HALF))
+    return whole(filter_columns(rows.means, narrow.float()).add_(_HALF))
+
+
+def _with_pairs(images: Tensor, dim: int) -> Tensor:
+    """Return `images`, followed along `dim` by the mean of each pixel and the next, halves rounded up."""
+    size = images.shape[dim]
+    first, second = images.narrow(dim, 0, size - 1), images.narrow(dim, 1, size - 1)
+    both = images.new_empty([length * 2 if i == dim else length for i, length in enumerate(images.shape)])
+    both.narrow(dim, 0, size).copy_(images)
+    torch.sub(first | second, (first ^ second) >> 1, out=both.narrow(dim, size, size - 1))
+    return both
+
+
+def _pick(images: Tensor, places: Tensor, dim: int) -> Tensor:
+    """Return the rows (`dim` 2) or columns (3) of `images` at `places`; of bytes by far the fastest ways on a CPU."""
+    places = places.to(images.device)
+    return images.index_select(2, places) if dim == 2 else images.gather(3, places.expand(*images.shape[:3], -1))
+
+
+def _blown_up(images: Tensor, height: int, width: int) -> Tensor:
+    """Return `images` (N, 3, h, w) with their pixels repeated to `height` x `width`."""
+    return _pick(_pick(images, _nearest(width, images.shape[3]), 3), _nearest(height, images.shape[2]), 2)
+
+
+class Windows(NamedTuple):
+    """Which of `size` pixels Pillow's BOX filter averages for each of `small`."""
+
+    longest: int
+    """The most pixels that one window has."""
+    means: Tensor
+    """The (small, size) matrix of the weights, float32."""
+    one_or_pair: Tensor
+    """Where `_with_pairs` has the mean of a window of one or two pixels."""
 
 
 @lru_cache(maxsize=64)
-def _box(size: int, small: int) -> Tensor:
-    """Return the (small, size) matrix of Pillow's BOX filter, by its operations in their order: ties are common."""
+def _windows(size: int, small: int) -> Windows:
+    """Return the windows, by Pillow's operations in their order: ties are common."""
     step = size / small
     centre = (np.arange(small)[:, None] + 0.5) * step
     first, last = (centre - step / 2 + 0.5).astype(int), (centre + step / 2 + 0.5).astype(int)
     taps = np.arange(size)[None, :]
     offset = (taps - centre + 0.5) * (1 / step)
     covered = (taps >= first) & (taps < last) & (offset > -0.5) & (offset <= 0.5)
-    return torch.from_numpy((covered / covered.sum(1, keepdims=True)).astype(np.float32))
+    pixels = covered.sum(1, keepdims=True)
+    means = torch.from_numpy((covered / pixels).astype(np.float32))
+    return Windows(int(pixels.max()), means, torch.from_numpy(covered.argmax(1) + size * (pixels[:, 0] == 2)))
 
 
 @lru_cache(maxsize=64)
@@ -123,18 +168,23 @@ def jpeg_compression(images: Tensor, severity: int, preset: str, draws: Draws) -
 
 def through_jpeg(images: Tensor, quality: int) -> Tensor:
     """Return `images`, uint8 (N, 3, H, W), saved as JPEG of this quality and opened again, one at a time."""
-    count, channels, height, width = images.shape
-    pictures = np.empty((count, height, width, channels), np.uint8)
-    for channel, plane in enumerate(images.cpu().unbind(1)):
-        pictures[..., channel] = plane.numpy()  # several times faster than a copy of permuted dimensions
-    for picture in pictures:
-        picture[:] = _jpeg(picture, quality)
-    return torch.from_numpy(pictures).to(images.device).permute(0, 3, 1, 2).contiguous()
+    return by_pillow(images, partial(_jpeg, quality=quality), *images.shape[2:]).to(images.device)
 
 
-def _jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    stream = BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=quality)
-    # the decoder itself: what it decodes is known, and opening the file would take as long as decoding 32 x 32 pixels
-    size = (picture.shape[1], picture.shape[0])
-    return np.asarray(Image.frombytes("RGB", size, stream.getvalue(), "jpeg", ("RGB", "")))
+def _jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    # the codec itself: all it needs is known here, and saving and opening would take as long as coding 32 x 32 pixels
+    return Image.frombytes("RGB", picture.size, picture.tobytes("jpeg", "RGB", quality), "jpeg", "RGB", "")
+
+
+def by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image], height: int, width: int) -> Tensor:
+    """Return uint8 `images` (N, 3, H, W) changed one by one on the CPU, by `change` to pictures `height` x `width`.
+
+    Pillow joins and parts the channels too: faster than torch and NumPy, which copy one byte at a time.
+    """
+    count, channels = images.shape[:2]
+    result = np.empty((count, channels, height * width), np.uint8)
+    for planes, changed in zip(images.cpu().numpy(), result, strict=True):
+        picture = change(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]))
+        for channel, plane in zip("RGB", changed, strict=True):
+            plane[:] = np.frombuffer(picture.tobytes("raw", channel), np.uint8)
+    return torch.from_numpy(result.reshape(count, channels, height, width))

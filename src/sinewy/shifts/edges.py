@@ -11,15 +11,16 @@ from torch import Tensor
 _TAN_22 = 13573
 """tan(22.5 degrees) in units of 2^-15, OpenCV's integer."""
 
-_MOVES = tuple(
+_STRAIGHT = tuple(
+    (down * times, right * times, torch.tensor(times, dtype=torch.uint8))
+    for down, right in ((0, 1), (1, 0))
+    for times in (1, 2, 4, 8, 16)
+)
+_SLANTED = tuple(
     (down * times, right * times, torch.tensor(cost * times, dtype=torch.float32))
-    for cost, directions, repetitions in (
-        (1.0, ((0, 1), (1, 0)), (1, 2, 4, 8, 16)),
-        (1.4, ((1, 1), (1, -1)), (1, 2, 4, 8)),
-        (2.1969, ((1, 2), (2, 1), (1, -2), (2, -1)), (1, 2, 4, 8)),
-    )
+    for cost, directions in ((1.4, ((1, 1), (1, -1))), (2.1969, ((1, 2), (2, 1), (1, -2), (2, -1))))
     for down, right in directions
-    for times in repetitions
+    for times in (1, 2, 4, 8)
 )
 """Steps of OpenCV's 5 x 5 distance, doubled and doubled again, with their costs; together they go beyond FARTHEST."""
 
@@ -128,8 +129,11 @@ def distance(edges: Tensor) -> Tensor:
     moves at 1, 1.4 and 2.1969. A cheapest walk is a run of each move in any order, so one pass for each direction
     finds it, and doubled strides make a pass of k steps log2(k) steps long.
     """
-    far = (1 - edges.float()) * FARTHEST
-    for down, right, cost in _MOVES:
+    steps = (edges == 0).to(torch.uint8) * int(FARTHEST)  # bytes do as long as moves are straight: whole steps
+    for down, right, cost in _STRAIGHT:
+        _relax(steps, down, right, cost)
+    far = steps.float()
+    for down, right, cost in _SLANTED:
         _relax(far, down, right, cost)
     return far
 
@@ -151,8 +155,8 @@ def equalized(levels: Tensor, count: int) -> Tensor:
     A map of one level only is left as it is.
     """
     images = levels.shape[2]
-    offset = torch.arange(images, device=levels.device) * count
-    histogram = torch.bincount((levels + offset).flatten(), minlength=images * count).view(images, count)
+    places = (levels + torch.arange(images, device=levels.device) * count).flatten()
+    histogram = torch.bincount(places, minlength=images * count).view(images, count)
     ranks = histogram.cumsum(1)
     total = ranks[:, -1:]
     darkest = histogram.gather(1, (histogram > 0).int().argmax(1, keepdim=True))
@@ -160,4 +164,4 @@ def equalized(levels: Tensor, count: int) -> Tensor:
     spread = ((ranks - darkest).clamp(min=0).float() * scale).round_().clamp_(max=255)
     same = torch.arange(count, device=levels.device, dtype=torch.float32)
     spread = torch.where(total == darkest, same, spread)
-    return spread.T.gather(0, levels.flatten(0, 1)).view(levels.shape)
+    return spread.flatten().index_select(0, places).view(levels.shape)

@@ -18,8 +18,16 @@ ON_THE_EDGE = 1e-9
 
 
 def to_uint8(levels: Tensor) -> Tensor:
-    """Return `levels` (floating, in grey levels) clipped to 0..255 and truncated, not rounded, to uint8."""
-    return levels.clamp(0, 255).to(torch.uint8)
+    """Return `levels` (floating, in grey levels) clipped to 0..255 and truncated, not rounded, to uint8.
+
+    `levels` themselves are clipped too: a copy would take as long as the rest.
+    """
+    return whole(levels.clamp_(0, 255))
+
+
+def whole(levels: Tensor) -> Tensor:
+    """Return `levels` (floating, 0..255) truncated to uint8; by way of int16 that takes half the time on a CPU."""
+    return levels.to(torch.int16).to(torch.uint8)
 
 
 def gaussian_weights(sigma: float, truncate: float = 4.0) -> NDArray[np.float64]:

@@ -67,7 +67,7 @@ def _splash(images: Tensor, levels: Tensor, strength: float) -> Tensor:
     shine = (levels * _relief(levels)).permute(2, 0, 1)[:, None].double()
     brightest = shine.amax((2, 3), keepdim=True)
     shine *= strength / brightest.clamp_(min=1)
-    return to_uint8((shine * _colour(_WATER, images.device)).add_(images).add_(ON_THE_EDGE))
+    return to_uint8((shine * _colour(_WATER, images.device)).add_(images.double()).add_(ON_THE_EDGE))
 
 
 def _relief(levels: Tensor) -> Tensor:
