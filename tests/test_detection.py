@@ -92,6 +92,19 @@ def test_intervals_of_auroc_cover_and_cancel():
     assert (difference.value, difference.low, difference.high) == (0, 0, 0)  # the same scores, pair by pair
 
 
+@pytest.mark.parametrize(("count", "low"), [(10, 0.800), (100, 0.9804)])
+def test_a_perfect_auroc_of_few_scores_is_not_certain(count, low):
+    """At 0.8 and 10 scores each, 100 * 0.2 = 20.0 is about 3.84 * 0.8 * (1 + 9 * (0.2 / 1.2 + 0.8 / 1.8)) = 19.98."""
+    scores = {"m": {"normal": {"d/1": np.arange(count)}, "odd": {"d/1": np.arange(count) + 1000.0}}}
+    [own] = [f for f in detected.findings(Evidence("m", {"m": {}}, scores)) if f.measure == "AUROC"]
+    assert (own.estimate.value, own.estimate.high) == (1, 1)
+    assert own.estimate.low == pytest.approx(low, abs=1e-3)
+    turned = {"m": {"normal": scores["m"]["odd"], "odd": scores["m"]["normal"]}}
+    [other] = [f for f in detected.findings(Evidence("m", {"m": {}}, turned)) if f.measure == "AUROC"]
+    assert (other.estimate.value, other.estimate.low) == (0, 0)
+    assert other.estimate.high == pytest.approx(1 - own.estimate.low)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [

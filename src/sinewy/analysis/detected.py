@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from sinewy.analysis.estimate import Estimate
@@ -56,9 +57,26 @@ def _parts(name: str) -> tuple[str, int]:
 def _auroc(
     normal: NDArray[np.floating[Any]], anomalous: NDArray[np.floating[Any]], least: float, level: float = 0.95
 ) -> Estimate:
-    """Return the mean placement with its normal interval (DeLong et al. 1988); of differences, that of a difference."""
+    """Return the mean placement with its normal interval (DeLong et al. 1988); of differences, that of a difference.
+
+    Scores that tell all apart have no variance to make an interval of, however few there are: Newcombe's is used.
+    """
     value = float(anomalous.mean())
     variance = sum(part.var(ddof=1) / len(part) if len(part) > 1 else np.inf for part in (normal, anomalous))
     reach = float(norm.ppf((1 + level) / 2) * np.sqrt(variance))
     n = len(normal) + len(anomalous)
+    if least == 0 and variance == 0 and value in (0.0, 1.0):
+        bound = _perfect(len(normal), len(anomalous), level)
+        return Estimate(value, *((bound, 1.0) if value else (0.0, 1 - bound)), n, 1, level)
     return Estimate(value, max(value - reach, least), min(value + reach, 1.0), n, 1, level)
+
+
+def _perfect(normal: int, anomalous: int, level: float) -> float:
+    """Return the lower bound of an AUROC that is 1 in a sample of these sizes (Newcombe 2006, method 5)."""
+    size, quantile = (normal + anomalous) / 2 - 1, float(norm.ppf((1 + level) / 2)) ** 2
+
+    def excess(area: float) -> float:
+        spread = 1 + size * ((1 - area) / (2 - area) + area / (1 + area))
+        return normal * anomalous * (1 - area) - quantile * area * spread
+
+    return float(brentq(excess, 0.0, 1.0))
