@@ -20,8 +20,8 @@ import measuring
 import sinewy
 from sinewy.data import ImageSet
 from sinewy.data.batches import normalise
+from sinewy.models.freeze import freeze
 from sinewy.probes.evaluate import BATCH
-from sinewy.probes.freeze import freeze
 from sinewy.shifts import CORRUPTIONS, SEVERITIES
 
 TARGET = 1.15

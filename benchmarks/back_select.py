@@ -33,7 +33,7 @@ import measuring
 from sinewy.data.digits import load
 from sinewy.metrics.back_select import back_select, keep_informative
 from sinewy.models import build
-from sinewy.probes.freeze import freeze
+from sinewy.models.freeze import freeze
 
 PASSES = 1024 * 1025 // 2
 IMAGES, AGREEING = 16, 12

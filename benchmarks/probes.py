@@ -38,9 +38,9 @@ from sinewy.detectors.network import Network
 from sinewy.detectors.per_group import group_gradients
 from sinewy.layers import prunable
 from sinewy.metrics.calibration import expected_calibration_error
+from sinewy.models.freeze import freeze
 from sinewy.outcomes import CLEAN, Outcomes
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.freeze import freeze
 from sinewy.probes.perturbations import relative
 from sinewy.probes.weight_noise import WeightNoiseProbe
 

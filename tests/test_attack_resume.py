@@ -112,6 +112,16 @@ def test_only_the_same_attack_is_read(tmp_path, monkeypatch):
         folders(loss=lambda logits, labels, targets: logits.sum(1))
 
 
+def test_a_model_of_other_settings_is_attacked_anew():
+    class Hotter(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+    named = [kept.meaning(model, {}, {}) for model in (Hotter(1.0), Hotter(1.0).eval(), Hotter(2.0))]
+    assert named[0] == named[1] != named[2]
+
+
 def test_damaged_parts_are_made_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "PATIENCE", 0.0)
     model, images, labels = batch()

@@ -166,6 +166,8 @@ def test_the_interval_of_an_honest_model_is_not_pushed_away_from_zero():
         (lambda: reliability(CONFIDENCE, CORRECT, binning="widht"), "Did you mean 'width'"),
         (lambda: fit_temperature(np.zeros((3, 2)), np.array([0, 1])), "one row of classes per label"),
         (lambda: negative_log_likelihood(np.zeros((1, 2)), np.array([2])), "labels must be 0 to 1"),
+        (lambda: fit_temperature(np.full((3, 2), np.nan), np.zeros(3, int)), "3 of 3 rows hold NaN or infinity"),
+        (lambda: negative_log_likelihood(np.array([[np.inf, 0.0]]), np.zeros(1, int)), "1 of 1 rows hold NaN"),
     ],
 )
 def test_bad_input(call, sentence):

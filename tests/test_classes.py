@@ -124,3 +124,15 @@ def test_what_the_models_of_a_study_forgot():
 def test_bad_input(call, sentence):
     with pytest.raises(sw.InputError, match=sentence):
         call()
+
+
+def test_a_small_class_is_not_judged_by_resamples_without_it():
+    """Two of 40 examples: 13 % of resamples lack the class, and its recall there is not 0 but unknown."""
+    label = np.repeat(np.array([0, 1], np.int32), (38, 2))
+    wrong = np.where(label == 1, 0, label)
+    evidence = Evidence("dense", {"dense": {CLEAN: outcomes(label, wrong)}, "sparse": {CLEAN: outcomes(label, label)}})
+    found = {f.condition: f.estimate for f in by_class.findings(evidence) if f.measure == "relative change of recall"}
+    assert found["class 1"].value == pytest.approx(1 - 2 / 40)
+    assert found["class 1"].low > 0.8
+    assert found["class 0"].value == pytest.approx(-2 / 40)
+    assert -0.2 < found["class 0"].low < found["class 0"].high <= 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -95,3 +97,26 @@ def test_bad_input(name, options, sentence, model):
     images, labels = blobs(64, 0)
     with pytest.raises(sw.InputError, match=sentence):
         resolve("detector", name, DETECTORS)(**options).fit(Network(model), [(images, labels.where(labels != 1, 0))])
+
+
+@pytest.mark.parametrize("name", ["ash", "vim", "react", "knn", "mahalanobis", "gradnorm"])
+def test_images_and_networks_without_any_feature_have_a_score(name, model):
+    """A ReLU before the last layer can leave an image, or all of them, nothing."""
+    images, labels = blobs(64, 0)
+    dead = copy.deepcopy(model)
+    dead[0][4].weight.zero_()
+    dead[0][4].bias.fill_(-1.0)
+    for own, shown in ((dead, images), (model, torch.full_like(images[:2], -9e3))):
+        network, detector = Network(own), resolve("detector", name, DETECTORS)()
+        if detector.fitted:
+            detector.fit(network, [(images, labels)])
+        assert detector.score(network, shown).isfinite().all()
+
+
+def test_without_a_feature_above_zero_ash_is_the_energy_of_the_bias(model):
+    alive, dead = torch.randn(24).abs(), torch.zeros(24)
+    head = Network(nn.Sequential(nn.Flatten(), model[1]))
+    found = resolve("detector", "ash", DETECTORS)().score(head, torch.stack([alive, dead]).view(2, 1, 4, 6))
+    assert float(found[1]) == pytest.approx(-float(model[1].bias.logsumexp(0)))
+    expected = theirs.ASH(None, nn.Sequential(nn.Flatten(), model[1]), variant="ash-s")
+    assert float(found[0]) == pytest.approx(float(expected.predict_feature_maps(alive.view(1, 24, 1, 1).clone())))

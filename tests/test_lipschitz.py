@@ -9,6 +9,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ import sinewy as sw
 from sinewy.metrics.lipschitz import jacobian_norms, lower_bound, upper_bound
 from sinewy.metrics.operators import layer_norm, linear_part, matrix_of, spectral_norm
 from sinewy.metrics.seqlip import largest_gated_norm, seqlip
-from sinewy.probes.freeze import freeze
+from sinewy.models.freeze import freeze
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -210,3 +211,75 @@ def test_batch_norms_are_folded_in_both_upper_bounds():
     lower = lower_bound(model, images[:8], steps=20, ascent=10)[1].max()
     upper = upper_bound(freeze(model), images)
     assert float(lower) <= seqlip(model, images) * (1 + 1e-4) <= upper * (1 + 2e-4)
+
+
+class Doing(nn.Module):
+    """A model that is one function of its input."""
+
+    def __init__(self, function, answer=lambda x: x) -> None:
+        super().__init__()
+        self.function, self.answer = function, answer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer(self.function(x).flatten(1))
+
+
+STRETCHES = {
+    "twice the same": (lambda x: x + x, 2.0),
+    "with a factor": (lambda x: torch.add(x, F.relu(x), alpha=3), 4.0),
+    "difference": (lambda x: x - F.relu(x), 2.0),
+    "wider": (lambda x: x + x.mean(1, keepdim=True), 2.0),
+    "joined": (lambda x: torch.cat([x, x], 1), math.sqrt(2)),
+    "steep": (lambda x: F.elu(x, alpha=4.0), 4.0),
+    "leaky": (lambda x: F.leaky_relu(x, 3.0), 3.0),
+    "sigmoid": (torch.sigmoid, 0.25),
+    "windows with gaps": (lambda x: F.max_pool2d(x, 2, stride=2, dilation=2), 2.0),
+    "overlapping maxima": (lambda x: F.max_pool2d(x, 3, 2, 1), 2.0),
+    "padded": (lambda x: F.pad(x[:, :, ::2], (1, 1, 0, 0)), 1.0),
+    "shape asked": (lambda x: x.reshape(x.shape[0], -1), 1.0),
+}
+
+
+@pytest.mark.parametrize("name", STRETCHES)
+def test_operations_are_bounded_by_what_they_can_do(name):
+    function, expected = STRETCHES[name]
+    model, inputs = Doing(function), torch.randn(20, 3, 9, 9, generator=seeded(0))
+    bound = upper_bound(model, inputs)
+    assert bound == pytest.approx(expected)
+    assert float(jacobian_norms(model, inputs, steps=60)[0].max()) <= bound * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("function", [lambda x: F.adaptive_avg_pool2d(x, 7), lambda x: F.avg_pool2d(x, 3, 1, 1)])
+def test_means_over_windows_that_overlap_are_measured(function):
+    shape = torch.Size((1, 3, 10, 10))
+    norm = torch.linalg.matrix_norm(matrix_of(function, shape), 2)
+    assert upper_bound(Doing(function), torch.zeros(shape)) == pytest.approx(float(norm))
+
+
+@pytest.mark.parametrize("function", [lambda x: F.pad(x, (3, 3, 3, 3), mode="reflect"), lambda x: x[:, [0, 0, 0]]])
+def test_what_shows_a_value_twice_has_no_bound(function):
+    with pytest.raises(sw.InputError, match="no Lipschitz bound is known"):
+        upper_bound(Doing(function), torch.zeros(1, 3, 8, 8))
+
+
+def test_the_slope_of_a_steep_activation_counts():
+    model = nn.Sequential(nn.Linear(6, 5), nn.ELU(3.0), nn.Linear(5, 2)).requires_grad_(requires_grad=False)
+    gentle = nn.Sequential(model[0], nn.ELU(), model[2])
+    example = torch.zeros(1, 6)
+    for bound in (seqlip, upper_bound):
+        assert bound(model, example) == pytest.approx(3 * bound(gentle, example))
+    assert jacobian_norms(model, torch.randn(50, 6, generator=seeded(1)))[0].max() <= seqlip(model, example)
+
+
+def test_a_model_in_training_mode_is_left_alone():
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).train()
+    before = copy.deepcopy(model.state_dict())
+    folded = seqlip(copy.deepcopy(model).eval(), torch.randn(4, 6, generator=seeded(0)))
+    assert seqlip(model, torch.randn(4, 6, generator=seeded(0))) == folded
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_bound_is_that_of_the_logits():
+    model = Doing(lambda x: x + x, answer=lambda x: {"aux": x, "out": x + x + x})
+    assert upper_bound(model, torch.zeros(1, 1, 2, 2)) == pytest.approx(6.0)

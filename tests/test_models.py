@@ -114,6 +114,15 @@ def test_shortcut_takes_every_second_pixel_and_pads_channels():
     assert out[:, :8].abs().max() == out[:, 24:].abs().max() == 0
 
 
+def test_the_gradient_of_the_shortcut_keeps_its_memory_format():
+    block = build("resnet20", classes=10).layer2[0]
+    x = torch.rand(2, 16, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    (gradient,) = torch.autograd.grad(block._shortcut(x).sum(), x)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(gradient[:, :, ::2, ::2], torch.ones(2, 16, 2, 2))
+    assert gradient.sum() == 2 * 16 * 4
+
+
 @pytest.mark.parametrize("name", ["convnet", "mlp", "resnet20", "timm:resnet10t", "torchvision:squeezenet1_1"])
 def test_initial_weights_depend_on_the_seed_only(name):
     if name.startswith("timm"):
@@ -139,6 +148,10 @@ def test_functions_of_the_users(monkeypatch):
     module.one = lambda num_classes, width=4: nn.Linear(width, num_classes)
     module.two = lambda classes, image_size: nn.Linear(image_size, classes)
     module.bad = lambda classes: "not a module"
+    module.plain = lambda: nn.Linear(4, 7)
+    assert build("mylab:plain", classes=7).weight.shape == (7, 4)
+    with pytest.raises(InputError, match="unexpected keyword argument"):
+        build("mylab:plain", classes=7, width=3)
     assert build("mylab:one", classes=3, width=6).weight.shape == (3, 6)
     assert build("mylab:two", classes=3, image_size=9).weight.shape == (3, 9)
     with pytest.raises(InputError, match="returned str"):

@@ -13,10 +13,10 @@ from torch import nn
 
 import sinewy as sw
 from sinewy.data import ImageSet
+from sinewy.models.freeze import freeze
 from sinewy.outcomes import CLEAN, Outcomes, load_outcomes, save_outcomes
 from sinewy.probes.corruption import CorruptionProbe
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.freeze import freeze
 from sinewy.shifts.corruption import corrupt
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 import json
 import re
@@ -192,6 +193,34 @@ def test_a_changed_model_or_protocol_is_measured_again(models, tmp_path):
     assert fingerprint(other) != fingerprint(models["dense"])
 
 
+def test_other_normalisation_or_settings_of_a_model_are_measured_again(models, tmp_path):
+    def loss(model: nn.Module, images: ImageSet) -> float:
+        return float(sw.audit(model, images, probes=[], folder=tmp_path).outcomes("model")[CLEAN].loss.mean())
+
+    plain = dataclasses.replace(data(), mean=(0.0,) * 3, std=(1.0,) * 3)
+    kept = [loss(models["dense"], images) for images in (data(), plain)]
+    assert kept[0] != kept[1] == float(sw.audit(models["dense"], plain, probes=[]).outcomes("model")[CLEAN].loss.mean())
+
+    said = sw.audit(models["dense"], data(), probes=[]).record.protocol["data"]
+    assert (said["mean"], said["std"]) == ([0.3] * 3, [0.2] * 3)
+
+    class Hotter(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.model, self.factor = models["dense"], factor
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.factor * self.model(x)
+
+    assert loss(Hotter(1.0), data()) == kept[0] != loss(Hotter(3.0), data())
+    assert fingerprint(Hotter(2.0)) == fingerprint(Hotter(2.0).eval())
+    wide = copy.deepcopy(models["dense"]).double()
+    before = fingerprint(wide)
+    with torch.no_grad():
+        next(wide.parameters())[0, 0, 0, 0] *= 1 + 1e-12
+    assert fingerprint(wide) != before
+
+
 def test_a_damaged_file_is_said(models, tmp_path):
     settings = {"probes": ["weight-noise"], "folder": tmp_path, **SMALL["weight-noise"]}
     sw.audit(models["dense"], data(), **settings)
@@ -272,6 +301,12 @@ def test_outliers_of_ones_own(models, tmp_path):
         "normal": 40,
         str(tmp_path): 9,
     }
+    before = folder.protocol()["outliers"]
+    assert before == made("ood", outliers=[str(tmp_path)]).protocol()["outliers"] != [str(tmp_path)]
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "0.png")
+    assert made("ood", outliers=[str(tmp_path)]).protocol()["outliers"] != before
+    with pytest.raises(sw.InputError, match=r"groups of 10 need as many images; '.*' has 9"):
+        sw.audit(models, data(), probes=[made("ood", outliers=[str(tmp_path)], sizes=[1, 10])])
     arrays = {"mine": np.zeros((12, 3, 28, 28), np.uint8), "set": data(10, 8)}
     sets = made("ood", outliers=arrays, sizes=[1])
     counts = [len(m.scores["dense"]["msp/1"]) for m in sets.measure(models, data())]
@@ -279,6 +314,20 @@ def test_outliers_of_ones_own(models, tmp_path):
     assert sets.protocol()["outliers"][1] == f"set {arrays['set'].hash}"
     assert evenly(10, 4) == [0, 3, 6, 9]
     assert evenly(3, 9) == [0, 1, 2]
+
+
+def test_networks_that_answer_in_a_mapping_have_a_lower_bound(models):
+    class Named(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.model(x)}
+
+    probe, both = made("lipschitz"), {"own": Named(models["dense"]), "plain": models["dense"]}
+    found = probe.measure_kind("lower", probe.evaluator(both, data()), data()).scores
+    assert found["own"]["stretch"] == pytest.approx(found["plain"]["stretch"], rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -132,12 +132,21 @@ def test_groups_are_consecutive_whatever_the_batches():
         (lambda: SensNorm(labels="true"), "unknown kind of labels 'true'"),
         (lambda: SensNorm().score(linear(torch.ones(2, 4)), images(2), 1), "not fitted for groups of 1"),
         (lambda: SensNorm().fit(linear(torch.ones(2, 4)), [(images(3), torch.zeros(3).long())], 2), "two groups of 2"),
-        (
-            lambda: SensNorm().fit(linear(torch.zeros(2, 4)), [(images(8), torch.zeros(8).long())], 2),
-            "no weight's sensitivity varies",
-        ),
+        (lambda: SensNorm().check((3, 8, 7), 2), "square images, got \\(8, 7\\); see groups of more than two"),
     ],
 )
 def test_bad_input(call, sentence):
     with pytest.raises(sw.InputError, match=sentence):
         call()
+
+
+def test_a_dead_network_finds_all_inputs_alike():
+    dead, detector = linear(torch.zeros(2, 4)), SensNorm(augment=False)
+    with pytest.warns(UserWarning, match="no weight's sensitivity varies"):
+        detector.fit(dead, [(images(8), torch.zeros(8).long())], 2)
+    assert detector.score(dead, images(6, 1), 2).tolist() == [0, 0, 0]
+
+
+def test_images_of_any_shape_are_seen_where_none_is_turned():
+    SensNorm().check((3, 8, 7), 3)
+    SensNorm(augment=False).check((3, 8, 7), 1)

@@ -90,6 +90,13 @@ def test_rounding_is_to_the_nearest_of_its_levels(bits):
         assert torch.allclose(rounded({name: found}, bits)[name], found, atol=1e-6)  # a fixed point
 
 
+def test_half_precision_is_rounded_on_the_scale_of_single_precision():
+    halves = {"a": (weights()["a"] * 1e-5).half()}
+    scale = halves["a"].float().abs().amax(1, keepdim=True) / 127
+    expected = (halves["a"].float() / scale).round() * scale
+    assert torch.equal(rounded(halves, 8)["a"], expected.half())
+
+
 def test_torch_fake_quantize_agrees():
     own = weights()["b"]
     scale = own.abs().flatten(1).amax(1) / 127

@@ -63,6 +63,8 @@ def check_range(what: str, values: Tensor, classes: int) -> None:
 def checked_eps(eps: Any, norm: str) -> list[float]:
     """Return the radii as a list of floats; refuses what is not a number at least 0, and for Linf above 1."""
     values = eps if isinstance(eps, Sequence | Tensor) or hasattr(eps, "__iter__") else [eps]
+    if isinstance(eps, bool):
+        raise InputError(f"eps must be a number or a sequence of numbers, got {eps}.")
     try:
         radii = [float(value) for value in values]
     except (TypeError, ValueError):
@@ -87,6 +89,20 @@ def check_count(name: str, value: Any) -> None:
         raise InputError(f"{name} must be a whole number from 1, got {value!r}.")
 
 
+def check_flags(**flags: Any) -> None:
+    """Refuse what is neither True nor False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name} must be True or False, got {value!r}.")
+
+
+def check_step_size(value: Any) -> None:
+    """Refuse what is neither None nor a finite number above 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value < math.inf):
+        raise InputError(f"step_size={value} must be above 0, in image units: 2/255, for example.")
+
+
 def check_numbering(seed: Any, start: Any) -> None:
     """Refuse a seed or a first number that is not a whole number from 0."""
     for name, value in (("seed", seed), ("start", start)):
@@ -102,7 +118,10 @@ def checked_normalisation(
         raise InputError(f"mean={mean} and std={std}: give both, or neither if the model normalises by itself.")
     if mean is None or std is None:
         return None, None
-    lists = [[float(x)] * channels if isinstance(x, int | float) else [float(v) for v in x] for x in (mean, std)]
+    try:
+        lists = [[float(x)] * channels if isinstance(x, int | float) else [float(v) for v in x] for x in (mean, std)]
+    except (TypeError, ValueError):
+        raise InputError(f"mean={mean!r} and std={std!r} must be numbers, one or {channels} of them.") from None
     for name, values in zip(("mean", "std"), lists, strict=True):
         if len(values) != channels or not all(map(math.isfinite, values)):
             raise InputError(f"{name}={values} must be {channels} finite numbers, one per channel.")
@@ -113,6 +132,8 @@ def checked_normalisation(
 
 def make_attack(name: str, common: Mapping[str, Any], options: Mapping[str, Any]) -> Callable[..., Any]:
     """Return the attack of that name; refuses an unknown name and an option that it does not have."""
+    if not isinstance(name, str):
+        raise InputError(f"the attack must be a name, got {name!r}; the names are {', '.join(ATTACKS)}.")
     make = resolve("attack", name, ATTACKS)
     known = inspect.signature(make).parameters
     free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
@@ -125,7 +146,9 @@ def make_attack(name: str, common: Mapping[str, Any], options: Mapping[str, Any]
 
 def resolve_loss(loss: str | Loss) -> Loss:
     """Return the loss of that name, or the caller's own function."""
-    if not isinstance(loss, str):
+    if callable(loss):
         return loss
+    if not isinstance(loss, str):
+        raise InputError(f"loss must be a function or one of {', '.join(LOSSES)}, got {loss!r}.")
     found: Loss = resolve("loss", loss, LOSSES)
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sinewy.errors import InputError
 from sinewy.seeds import derive
 
 Result = tuple[Tensor, Tensor]
@@ -40,13 +41,23 @@ class Examples:
         return self.take(torch.arange(min(count, len(self)), device=self.images.device))
 
     def fooled(self, logits: Tensor) -> Tensor:
-        """Return bool (N,): the predicted class is not the label, or, where there are targets, is the target."""
+        """Return bool (N,): the predicted class is not the label, or, where there are targets, is the target.
+
+        Raises InputError for NaN, which is no answer.
+        """
+        refuse_nan(logits)
         prediction = logits.argmax(1)
         return prediction != self.labels if self.targets is None else prediction == self.targets
 
     def stream(self, *purpose: int | str) -> int:
         """Return the seed of the random numbers for one purpose."""
         return derive("attack", self.seed, *purpose)
+
+
+def refuse_nan(logits: Tensor) -> None:
+    """Raise InputError if any of the logits (N, classes) is NaN."""
+    if logits.isnan().any():
+        raise InputError(f"the model returns NaN for {int(logits.isnan().any(1).sum())} of {len(logits)} images.")
 
 
 class Fallen:

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from sinewy.attacks.checked import check_count, resolve_loss
+from sinewy.attacks.checked import check_count, check_flags, check_step_size, resolve_loss
 from sinewy.attacks.examples import Examples, Fallen, Result, in_turn
 from sinewy.attacks.projections import BALLS
 from sinewy.attacks.victim import Loss, Victim
@@ -125,8 +125,8 @@ def _ascent(
     restarts: int = 1,
 ) -> Ascent:
     check_count("restarts", restarts)
-    if step_size is not None and not 0 < step_size < float("inf"):
-        raise InputError(f"step_size={step_size} must be above 0, in image units: 2/255, for example.")
+    check_step_size(step_size)
+    check_flags(random_start=random_start)
     return Ascent(
         norm=norm,
         stop_when_fooled=stop_when_fooled,

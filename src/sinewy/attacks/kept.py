@@ -18,7 +18,7 @@ from sinewy import __version__
 from sinewy.attacks.examples import Result
 from sinewy.errors import InputError
 from sinewy.files import replacing
-from sinewy.layers import unwrap
+from sinewy.layers import described, unwrap
 
 PATIENCE = 0.2
 """Seconds that a batch must have taken to be worth a file; the others are attacked again."""
@@ -55,7 +55,7 @@ def meaning(model: nn.Module, tensors: Mapping[str, Tensor], settings: Mapping[s
     """
     own = unwrap(model)
     said = json.dumps({**settings, "sinewy": __version__}, sort_keys=True, default=_named)
-    state = hashlib.sha256(f"{own!r} {said}".encode())
+    state = hashlib.sha256(f"{described(own)} {said}".encode())
     for part in _bytes({**own.state_dict(), **tensors}):
         state.update(part)
     return state.hexdigest()[:16]

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from sinewy.attacks import ATTACKS, checked
 from sinewy.attacks.apgd import wrong_class
-from sinewy.attacks.examples import Examples, Result
+from sinewy.attacks.examples import Examples, Result, refuse_nan
 from sinewy.attacks.kept import Kept, meaning
 from sinewy.attacks.preflight import SOME, check_victim
+from sinewy.attacks.stand_in import quickest
 from sinewy.attacks.victim import Victim, device_of, lent
 from sinewy.errors import InputError, unknown_name
 
@@ -64,12 +65,15 @@ def run(
     `options` are the attack's: see `pgd`, `apgd_t` and so on. Random numbers depend on the seed and on the image's
     number in its set, counted from `start`, so `batch` (by default 64, on a GPU 1024) changes results by rounding only.
     `device` is where the work is done, by default where the model is; results live where `images` do. The model is used
-    in evaluation mode, and left as it was: mode, gradients, and the global random state. With a `folder` the batches
-    that took their time are kept there as they are done, and the same call goes on after them.
+    in evaluation mode, and left as it was: mode, gradients, and the global random state. A copy with its batch norms
+    folded is attacked in its stead where it gives the same logits and gradients to rounding, and no hook would be lost;
+    images are cast to the model's floating-point type. With a `folder` the batches that took their time are kept there
+    as they are done, and the same call goes on after them.
 
     Before it starts, a model is refused on which attacks would seem weaker than they are: one that returns
-    probabilities, answers at random, or has a gradient of exactly zero everywhere; `preflight` False attacks it all the
-    same. Raises InputError for these and for input that does not fit, MissingExtraError where a package is missing.
+    probabilities, answers at random or by the rest of the batch, or has a gradient of exactly zero everywhere;
+    `preflight` False attacks it all the same. Raises InputError for these and for input that does not fit,
+    MissingExtraError where a package is missing.
 
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
     >>> [(adversarial, fooled)] = run("fgsm", model, torch.rand(2, 3, 2, 2), torch.tensor([0, 1]), eps=8 / 255)
@@ -81,6 +85,7 @@ def run(
     checked.check_images(images)
     checked.check_classes("labels", labels, len(images))
     checked.check_numbering(seed, start)
+    checked.check_flags(stop_when_fooled=stop_when_fooled, preflight=preflight)
     radii = checked.checked_eps(eps, norm)
     means, deviations = checked.checked_normalisation(mean, std, images.shape[1])
     attack = checked.make_attack(name, {"norm": norm, "stop_when_fooled": stop_when_fooled}, options)
@@ -90,14 +95,17 @@ def run(
     if len(images) == 0:
         return [(images.detach().clone(), torch.zeros(0, dtype=torch.bool, device=images.device)) for _ in radii]
     with lent(model, place, seed) as borrowed:
-        victim = Victim(borrowed, means, deviations)
+        # Cloned, because what was made in inference mode cannot take part in a graph.
+        own = images.detach().clone()
+        victim = quickest(borrowed, means, deviations, own[:SOME].to(place))
         asked = {"attack": name, "norm": norm, "stop": stop_when_fooled, "seed": seed, "start": start, **options}
         how = {"batch": size, "mean": means, "std": deviations, "eps": radii}
         tensors = {"images": images, "labels": labels}
         kept = None if folder is None else Kept(folder, meaning(borrowed, tensors, asked | how | _said(targets)))
         job = Job(name, attack, victim, size, place, kept)
-        # Cloned, because what was made in inference mode cannot take part in a graph.
-        examples, logits = job.prepare(images.detach().clone(), labels.clone(), targets, seed, start)
+        # Without a stop nobody asks what is fooled to begin with.
+        seen = len(own) if stop_when_fooled or isinstance(targets, str) or 0.0 in radii else SOME
+        examples, logits = job.prepare(own, labels.clone(), targets, seed, start, seen)
         if preflight:
             job.check(examples, gradients=name in ATTACKS and name != "autoattack")
         found = job.attack(examples, logits, sorted(set(radii)), stop=stop_when_fooled)
@@ -114,13 +122,17 @@ class Job:
         self._kept = kept
 
     def prepare(
-        self, images: Tensor, labels: Tensor, targets: Tensor | str | None, seed: int, start: int
+        self, images: Tensor, labels: Tensor, targets: Tensor | str | None, seed: int, start: int, seen: int
     ) -> tuple[Examples, Tensor]:
-        """Return the examples and the clean logits (N, classes), once labels and targets are known to fit them."""
-        parts = [self._victim.logits(part.to(self._device)) for part in torch.split(images, self._size)]
-        logits = torch.cat(parts).to(images.device)
-        if logits.isnan().any():
-            raise InputError(f"the model returns NaN for {int(logits.isnan().any(1).sum())} of {len(images)} images.")
+        """Return the examples and the clean logits (N or less, classes) of the first `seen`.
+
+        Raises InputError if labels or targets do not fit them.
+        """
+        parts = [part.to(self._device) for part in torch.split(images[:seen], self._size)]
+        logits = torch.cat([_first_answer(self._victim, parts[0]), *map(self._victim.logits, parts[1:])]).to(
+            images.device
+        )
+        refuse_nan(logits)
         labels = labels.to(images.device, torch.int64)
         checked.check_range("labels", labels, logits.shape[1])
         numbers = torch.arange(start, start + len(images), device=images.device)
@@ -130,7 +142,9 @@ class Job:
         self, examples: Examples, logits: Tensor, radii: Sequence[float], *, stop: bool
     ) -> dict[float, tuple[Tensor, Tensor]]:
         """Return the result at each of the ascending radii; `stop` attacks at each only what stood the smaller ones."""
-        adversarial, fooled = examples.images.clone(), examples.fooled(logits)
+        adversarial, fooled = examples.images.clone(), torch.zeros_like(examples.labels, dtype=torch.bool)
+        if len(logits) == len(examples):
+            fooled = examples.fooled(logits)
         found = {}
         for radius in radii:
             standing = (~fooled).nonzero().squeeze(1) if stop else torch.arange(len(examples), device=fooled.device)
@@ -182,6 +196,16 @@ def _targets(targets: Tensor | str | None, labels: Tensor, logits: Tensor) -> Te
         same = int((targets == labels).nonzero()[0])
         raise InputError(f"the target of image {same} is its label, {int(labels[same])}; give another class.")
     return targets
+
+
+def _first_answer(victim: Victim, images: Tensor) -> Tensor:
+    try:
+        return victim.logits(images)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the model does not take images of shape {tuple(images.shape)}: {reason}.") from error
 
 
 def _said(targets: Tensor | str | None) -> dict[str, Any]:

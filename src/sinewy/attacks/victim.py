@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,22 @@ Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Victim:
-    """A model that answers images in [0, 1]: `mean` and `std` (per channel, or None) normalise them first."""
+    """A model that answers images in [0, 1]: `mean` and `std` (per channel, or None) normalise them first.
+
+    A model of another floating-point type gets them in its own; logits come back in that of the images.
+    """
 
     def __init__(self, model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
         self._model, self._mean, self._std = model, mean, std
+        self._type = next((weight.dtype for weight in model.parameters() if weight.is_floating_point()), None)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the logits (N, classes), differentiable. Raises InputError if the model returns anything else."""
-        logits = self._model(self._normalised(images))
+        logits = self._model(self._normalised(images).to(self._type or images.dtype))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InputError(f"the model returns {got} for {len(images)} images; logits (N, classes) are needed.")
-        return logits
+        return logits.to(images.dtype)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits without a graph."""
@@ -71,7 +75,7 @@ def lent(model: nn.Module, device: torch.device, seed: int) -> Iterator[nn.Modul
     here = model if device_of(model, device) == device else copy.deepcopy(model).to(device)
     training = [(module, module.training) for module in here.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in here.parameters()]
-    with torch.inference_mode(mode=False), torch.random.fork_rng(devices=_cuda_devices()):
+    with torch.inference_mode(mode=False), own_random_numbers():
         try:
             here.eval()
             for parameter, _ in wanted:
@@ -83,6 +87,11 @@ def lent(model: nn.Module, device: torch.device, seed: int) -> Iterator[nn.Modul
                 parameter.requires_grad_(requires_grad)
             for module, mode in training:
                 module.training = mode
+
+
+def own_random_numbers() -> AbstractContextManager[None]:
+    """Return a context after which the global random numbers go on as if nothing had been drawn in it."""
+    return torch.random.fork_rng(devices=_cuda_devices())
 
 
 def device_of(model: nn.Module, default: torch.device) -> torch.device:

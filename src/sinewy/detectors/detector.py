@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ class Detector(ABC):
 
     fitted = False
     """Whether `fit` must be called first."""
+
+    def check(self, shape: Sequence[int], size: int) -> None:
+        """Raise InputError where groups of `size` images of `shape` (C, H, W) cannot be scored; most score all."""
+        del shape, size
 
     def fit(self, network: Network, batches: Batches, size: int = 1) -> None:
         """Learn from training data what is normal, for groups of `size` inputs; most detectors learn nothing."""

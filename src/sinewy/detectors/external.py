@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from abc import abstractmethod
 from importlib import import_module
 from typing import Any
@@ -103,7 +104,10 @@ class ViM(_OnFeatures):
         dimension = features.shape[1] // 2 if self.d is None else self.d
         if not 0 < dimension < features.shape[1]:
             raise InputError(f"ViM's d={dimension} must lie between 0 and {features.shape[1]}, the number of features.")
-        return self._package.ViM(None, d=dimension, w=weight, b=bias).fit_features(features, labels)
+        detector = self._package.ViM(None, d=dimension, w=weight, b=bias).fit_features(features, labels)
+        if not math.isfinite(detector.alpha):
+            detector.alpha = 0.0  # no training feature leaves the subspace, so nothing sets the two in proportion
+        return detector
 
 
 class ReAct(_OnFeatures):
@@ -137,8 +141,10 @@ class ASH(SingleDetector):
         features, _, layer = network.features(inputs)
         head = torch.nn.Sequential(torch.nn.Flatten(), layer)
         detector = self._package.ASH(None, head, variant=self.variant, percentile=self.percentile)
-        scores: Tensor = detector.predict_feature_maps(features.clamp(min=0)[:, :, None, None].clone())
-        return scores
+        positive = features.clamp(min=0)
+        scores: Tensor = detector.predict_feature_maps(positive[:, :, None, None].clone())
+        # Where no feature is above 0 nothing can be removed or scaled, which the package makes 0 / 0.
+        return torch.where(positive.sum(1) > 0, scores, -layer(positive).logsumexp(1))
 
 
 class ODIN(SingleDetector):

@@ -5,7 +5,8 @@ Ayle et al. 2022, section 6 and equation 1. Where the text is silent, what is do
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor
 from sinewy.detectors.detector import Batches, Detector
 from sinewy.detectors.network import Network
 from sinewy.detectors.per_group import group_gradients
-from sinewy.detectors.views import views
+from sinewy.detectors.views import check_square, views
 from sinewy.errors import InputError, unknown_name
 from sinewy.layers import prunable
 
@@ -53,10 +54,16 @@ class SensNorm(Detector):
         self.p, self.labels, self.training_labels, self.augment = p, labels, training_labels, augment
         self._statistics: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
+    def check(self, shape: Sequence[int], size: int) -> None:
+        """Raise InputError for images that are not square, where groups of `size` are seen in turned views."""
+        if self._augments(size):
+            check_square(shape)
+
     def fit(self, network: Network, batches: Batches, size: int = 1) -> None:
         """Take mean and deviation of every weight's sensitivity over groups of `size` training inputs.
 
-        A rest that fills no group is left out. Raises InputError for fewer than two groups.
+        A rest that fills no group is left out. Raises InputError for fewer than two groups. A network on which no
+        sensitivity varies, because all its units are dead, is warned of: it will find every input alike, score 0.
         """
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
         for inputs, labels in regrouped(batches, size):
@@ -72,7 +79,8 @@ class SensNorm(Detector):
         deviation = (squares / count).sqrt()
         varies = deviation > 1e-12 * deviation.max()
         if not varies.any():
-            raise InputError("no weight's sensitivity varies over the training data; is the loss zero everywhere?")
+            said = "no weight's sensitivity varies over the training data; every input scores 0. Is the network dead?"
+            warnings.warn(said, stacklevel=2)
         self._statistics[size] = (mean[varies], deviation[varies], varies)
 
     def score(self, network: Network, inputs: Tensor, size: int = 1) -> Tensor:
@@ -81,6 +89,8 @@ class SensNorm(Detector):
             raise InputError(f"SensNorm was not fitted for groups of {size}.")
         mean, deviation, varies = self._statistics[size]
         groups = inputs.view(-1, size, *inputs.shape[1:])
+        if not varies.any():
+            return torch.zeros(len(groups), dtype=torch.float64, device=inputs.device)
         parts = self._sensitivities(network, groups, None, self.labels)
         standardised = [(part.double()[:, varies] - mean) / deviation for part in parts]
         return torch.cat([torch.linalg.vector_norm(part, self.p, dim=1) for part in standardised])
@@ -88,7 +98,7 @@ class SensNorm(Detector):
     def _sensitivities(self, network: Network, groups: Tensor, labels: Tensor | None, which: str) -> Iterator[Tensor]:
         """Yield (some groups, weights): w dL/dw for groups (G, B, C, H, W) and labels (G, B)."""
         size = groups.shape[1]
-        if size <= AUGMENT_UP_TO if self.augment is None else self.augment:
+        if self._augments(size):
             flat = groups.flatten(0, 1)
             groups = views(flat).view(len(groups), -1, *flat.shape[1:])
             labels = None if labels is None else labels.repeat_interleave(groups.shape[1] // size, dim=1)
@@ -100,6 +110,9 @@ class SensNorm(Detector):
         loss = _uniform if which == "uniform" else F.cross_entropy
         for gradients in group_gradients(network.model, weights, groups, labels, loss):
             yield gradients * flat_weights
+
+    def _augments(self, size: int) -> bool:
+        return size <= AUGMENT_UP_TO if self.augment is None else self.augment
 
 
 def regrouped(batches: Batches, size: int, blocks: int = 256) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,18 @@ def views(images: Tensor) -> Tensor:
     (appendix A) name the first five and "other affine transformations" learned by another paper, for which the last
     two stand. Raises InputError for images that are not square.
     """
-    if images.shape[-1] != images.shape[-2]:
-        raise InputError(f"views turned by 90 degrees need square images, got {tuple(images.shape[-2:])}.")
+    check_square(images.shape)
     turned = [torch.rot90(images, quarter, (-2, -1)) for quarter in range(4)]
     return torch.stack([*turned, images.flip(-1), images.flip(-2), _tilted(images, TILT), _tilted(images, -TILT)], 1)
+
+
+def check_square(shape: Sequence[int]) -> None:
+    """Raise InputError for images of `shape` (..., H, W) that are not square."""
+    if shape[-1] != shape[-2]:
+        raise InputError(
+            f"views turned by 90 degrees need square images, got {tuple(shape[-2:])}; see groups of more than two, or "
+            "set augment=False."
+        )
 
 
 def _tilted(images: Tensor, degrees: float) -> Tensor:

@@ -148,5 +148,10 @@ def _check_pair(confidence: Floats, correct: NDArray[np.bool_]) -> None:
 def _check_rows(values: Floats, labels: NDArray[np.integer[Any]]) -> None:
     if values.ndim != 2 or len(values) == 0 or labels.shape != values.shape[:1]:
         raise InputError(f"one row of classes per label is needed, got {values.shape} for labels {labels.shape}.")
+    if not (values < np.inf).all():
+        odd = int((~(values < np.inf)).any(axis=1).sum())
+        raise InputError(
+            f"{odd} of {len(values)} rows hold NaN or infinity; the model diverged, or its inputs are not finite."
+        )
     if labels.min() < 0 or labels.max() >= values.shape[1]:
         raise InputError(f"labels must be 0 to {values.shape[1] - 1}, got {labels.min()} to {labels.max()}.")

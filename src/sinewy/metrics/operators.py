@@ -21,7 +21,6 @@ TOLERANCE = 1e-5
 SLOPES: dict[type[nn.Module], float] = {
     nn.ReLU: 1.0,
     nn.ReLU6: 1.0,
-    nn.ELU: 1.0,
     nn.Softplus: 1.0,
     nn.Tanh: 1.0,
     nn.Hardtanh: 1.0,
@@ -54,8 +53,8 @@ def layer_norm(module: nn.Module, shape: torch.Size) -> float:
     for kind, slope in SLOPES.items():
         if type(module) is kind:
             return slope
-    if isinstance(module, nn.LeakyReLU):
-        return max(1.0, abs(module.negative_slope))
+    if isinstance(module, nn.LeakyReLU | nn.ELU):
+        return max(1.0, abs(module.negative_slope if isinstance(module, nn.LeakyReLU) else module.alpha))
     if isinstance(module, nn.Linear):
         return float(torch.linalg.matrix_norm(module.weight.detach().double(), 2))
     if isinstance(module, (*CONVOLUTIONS, *POOLS)):
@@ -126,8 +125,10 @@ def _gains(module: nn.Module) -> Tensor:
 
 
 def _overlap(module: nn.MaxPool2d) -> float:
-    sizes = [_pair(value) for value in (module.kernel_size, module.stride or module.kernel_size)]
-    return math.sqrt(math.prod(math.ceil(size / stride) for size, stride in zip(*sizes, strict=True)))
+    sizes, strides, gaps = map(_pair, (module.kernel_size, module.stride or module.kernel_size, module.dilation))
+    # a window with gaps meets a value again after fewer strides
+    apart = [stride // math.gcd(stride, gap) for stride, gap in zip(strides, gaps, strict=True)]
+    return math.sqrt(math.prod(math.ceil(size / period) for size, period in zip(sizes, apart, strict=True)))
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:

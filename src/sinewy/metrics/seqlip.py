@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sinewy.errors import InputError
-from sinewy.metrics.operators import CONVOLUTIONS, LARGEST, SLOPES, layer_norm, linear_part, matrix_of
+from sinewy.metrics.operators import CONVOLUTIONS, LARGEST, layer_norm, linear_part, matrix_of
 
 EXACT = 16
 """Up to so many neurons between two layers, all patterns of activation are tried."""
 
 MOVES = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout2d)
 GATES = (nn.ReLU, nn.ReLU6, nn.ELU, nn.Softplus, nn.Tanh, nn.Hardtanh, nn.Sigmoid)
-"""Activations whose slope lies between 0 and its maximum in SLOPES."""
+"""Activations whose slope lies between 0 and its maximum."""
 
 FUSES: dict[tuple[type, type], Callable[..., nn.Module]] = {
     (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn_eval,
@@ -38,7 +38,7 @@ def seqlip(model: nn.Module, example: Tensor, *, seed: int = 0) -> float:
     InputError for a network that is not nn.Sequential.
     """
     bound = 1.0
-    for segment in _segments(_folded(_flat(model)), example[:1]):
+    for segment in _segments(_folded(_flat(copy.deepcopy(model).eval())), example[:1]):
         bound *= _of_segment(segment, seed) if isinstance(segment, list) else segment
     return bound
 
@@ -80,7 +80,7 @@ def _segments(layers: Iterator[nn.Module], example: Tensor) -> Iterator[list[Ten
             continue
         if type(layer) in GATES:
             adjacent = False
-            yield SLOPES[type(layer)]
+            yield layer_norm(layer, shape)
             continue
         small = max(shape.numel(), example.numel()) <= LARGEST
         if isinstance(layer, (nn.Linear, *CONVOLUTIONS)) and small:

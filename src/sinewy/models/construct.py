@@ -19,10 +19,10 @@ def build(name: str, *, classes: int, seed: int = 0, image_size: int = 32, **opt
     """Return a new network for RGB images (N,3,image_size,image_size) that gives logits (N,classes), in training mode.
 
     `name` is one of MODELS, "timm:NAME", "torchvision:NAME", or your own "package.module:function", which is called
-    with `classes` or `num_classes`, whichever it names, `image_size` if it names it, and the `options`. The initial
-    weights depend on (name, seed, options) only, and the caller's random numbers go on undisturbed. Raises InputError
-    for an unknown name, an option that the network does not have, and fewer than 1 class; MissingExtraError where timm
-    is not installed.
+    with `classes` or `num_classes`, whichever it names, `image_size` if it names it, and the `options`, or without
+    anything if it takes nothing. The initial weights depend on (name, seed, options) only, and the caller's random
+    numbers go on undisturbed. Raises InputError for an unknown name, an option that the network does not have, and
+    fewer than 1 class; MissingExtraError where timm is not installed.
     """
     if classes < 1 or image_size < 1:
         raise InputError(f"classes={classes} and image_size={image_size} must be at least 1.")
@@ -48,6 +48,8 @@ def _ours(name: str, classes: int, image_size: int, options: dict[str, Any]) -> 
     make = resolve("model", name, MODELS)
     named = inspect.signature(make).parameters
     given = {"num_classes" if "num_classes" in named else "classes": classes, **options}
+    if not named and not options:  # a network of one's own that comes in one form
+        given = {}
     if "image_size" in named:
         given.setdefault("image_size", image_size)
     return _call(name, make, given)

@@ -78,7 +78,8 @@ def audit(
     evidence = {probe.name: _evidence(reference, models, clean + measured[probe.name]) for probe in active[1:]}
     found = {probe.name: [f.as_dict() for f in probe.findings(evidence[probe.name])] for probe in active[1:]}
     drawn = {probe.name: [m.as_dict() for m in probe.maps(evidence[probe.name])] for probe in active[1:]}
-    protocol = {"data": {"name": full.name, "split": full.split, "examples": len(examples), "hash": examples.hash}}
+    shown = {"name": full.name, "split": full.split, "examples": len(examples), "hash": examples.hash}
+    protocol = {"data": shown | {"mean": list(map(float, full.mean)), "std": list(map(float, full.std))}}
     record = StudyRecord(
         title=_title(list(own), reference if against is not None else None),
         reference=reference,
@@ -149,7 +150,7 @@ def _measurements(
     if folder is None:
         yield from probe.measure(models, data, device=device)
         return
-    stored = Stored(Path(folder), probe.name, probe.protocol(), data.hash, models, together=probe.together)
+    stored = Stored(Path(folder), probe.name, probe.protocol(), data, models, together=probe.together)
     evaluators: dict[tuple[str, ...], Evaluator] = {}
     for kind in probe.kinds:
         missing = tuple(stored.missing(kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -67,9 +68,22 @@ class Audit:
             raise unknown_name("probe with findings", probe, self.record.findings)
         return [dict(row) for row in self.record.findings[probe]]
 
+    def __repr__(self) -> str:
+        others = [run.method for run in self.record.runs if run.method != self.record.reference]
+        against = f"{', '.join(others)} against {self.record.reference}" if others else self.record.reference
+        return f"<Audit of {against}; print it, or .show(), .table(), .report(path)>"
+
+    def __str__(self) -> str:
+        console = Console(width=160, soft_wrap=True, file=io.StringIO())
+        with console.capture() as written:
+            self._print(console)
+        return written.get().rstrip("\n")
+
     def show(self) -> None:
         """Print the table, what each further probe found, and the answer in one sentence."""
-        console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)
+        self._print(Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True))
+
+    def _print(self, console: Console) -> None:
         console.print(results_table(self.panel))
         for probe, rows in self.record.findings.items():
             console.print(findings_table(probe, rows))

@@ -16,8 +16,8 @@ from sinewy.criteria.losses import logits_of
 from sinewy.data.batches import normalise
 from sinewy.errors import InputError
 from sinewy.layers import unwrap
+from sinewy.models.freeze import freeze, is_channels_last
 from sinewy.outcomes import COLUMNS, Outcomes
-from sinewy.probes.freeze import freeze, is_channels_last
 
 BATCH = 64
 """Images per forward pass on a CPU: activations stay in cache (1.6 to 1.8 times faster than 512)."""

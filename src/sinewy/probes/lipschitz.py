@@ -17,8 +17,8 @@ from sinewy.data import ImageSet
 from sinewy.errors import InputError
 from sinewy.metrics.lipschitz import lower_bound, upper_bound
 from sinewy.metrics.seqlip import seqlip
+from sinewy.models.freeze import single_precision
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.freeze import single_precision
 from sinewy.probes.probe import Measurement, Probe, pixel_blocks
 
 

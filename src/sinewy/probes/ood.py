@@ -19,8 +19,8 @@ from sinewy.detectors.detector import Batches, Detector
 from sinewy.detectors.network import Network
 from sinewy.errors import InputError
 from sinewy.families import resolve
+from sinewy.models.freeze import single_precision
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.freeze import single_precision
 from sinewy.probes.outliers import anomalies, check_sets, identities
 from sinewy.probes.probe import BLOCK, Measurement, Probe, pixel_blocks
 from sinewy.seeds import derive
@@ -84,10 +84,13 @@ class OODProbe(Probe):
         }
 
     def check(self, names: Sequence[str], data: ImageSet) -> None:
-        """Raise InputError for groups larger than the set, and for outliers that cannot be read."""
+        """Raise InputError for groups larger than a set, or that a detector cannot score, and for unread outliers."""
         del names
         self._check_sizes(data)
-        check_sets(self._anomalies, data)
+        for made in self._made().values():
+            for size in self.sizes:
+                made.check(data.images.shape[1:], size)
+        check_sets(self._anomalies, data, max(self.sizes))
 
     def evaluator(
         self, models: Mapping[str, nn.Module], data: ImageSet, *, device: str | torch.device = "cpu"

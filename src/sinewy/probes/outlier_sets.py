@@ -46,7 +46,7 @@ def read_folder(folder: Path, like: ImageSet) -> Pixels:
     """
     from PIL import Image
 
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = image_files(folder)
     if not files:
         raise InputError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}).")
     height, width = like.images.shape[2:]
@@ -58,6 +58,11 @@ def read_folder(folder: Path, like: ImageSet) -> Pixels:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise CorruptFileError(f"{files[number]} is no whole image ({error}); delete it.") from error
     return np.ascontiguousarray(np.stack(rows).transpose(0, 3, 1, 2))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder and its subfolders, hidden ones left out, sorted."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
 def evenly(have: int, wanted: int) -> list[int]:

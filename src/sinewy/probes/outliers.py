@@ -25,7 +25,7 @@ from sinewy.attacks.running import run
 from sinewy.data import DATASETS, ImageSet, as_image_set, load
 from sinewy.errors import InputError, unknown_name
 from sinewy.probes.evaluate import Evaluator
-from sinewy.probes.outlier_sets import SETS, evenly, pixels_of_set, read_folder
+from sinewy.probes.outlier_sets import SETS, evenly, image_files, pixels_of_set, read_folder
 from sinewy.probes.probe import BLOCK
 from sinewy.seeds import derive
 from sinewy.shifts.corruption import corrupt
@@ -101,19 +101,23 @@ def identities(outliers: Sequence[str] | Mapping[str, Any]) -> list[str]:
     """Return what tells the anomalies of one call from those of another: names, and hashes of the user's own sets."""
     if isinstance(outliers, Mapping):
         return [f"{name} {_as_set(name, images).hash}" for name, images in outliers.items()]
-    return [f"{name} {_listed(Path(name))}" if _is_folder(name) else name for name in outliers]
+    return [f"{name} {_listed(_place(name))}" if _is_folder(_place(name)) else name for name in outliers]
+
+
+def _place(name: str) -> str:
+    return name.removeprefix("oodom/")
 
 
 def _is_folder(name: str) -> bool:
     return name not in SETS and name not in DATASETS and ":" not in name and Path(name).is_dir()
 
 
-def _listed(folder: Path) -> str:
+def _listed(name: str) -> str:
     """Return 16 hexadecimal digits of the names, sizes and times of the images in a folder and its subfolders."""
     state = hashlib.sha256()
-    for path in image_files(folder):
+    for path in image_files(Path(name)):
         about = path.stat()
-        state.update(f"{path.relative_to(folder).as_posix()} {about.st_size} {about.st_mtime_ns}".encode())
+        state.update(f"{path.relative_to(name).as_posix()} {about.st_size} {about.st_mtime_ns}".encode())
     return state.hexdigest()[:16]
 
 

@@ -66,7 +66,9 @@ def _size(weight: Tensor) -> Tensor:
 
 
 def _rounded(weight: Tensor, levels: int, per_channel: bool) -> Tensor:
-    channels = weight.abs().flatten(1).amax(1).view(-1, *[1] * (weight.ndim - 1))
+    # Scales of half precision would round themselves.
+    plain = weight if weight.dtype is torch.float64 else weight.float()
+    channels = plain.abs().flatten(1).amax(1).view(-1, *[1] * (plain.ndim - 1))
     largest = channels if per_channel else channels.amax()
     scale = torch.where(largest > 0, largest / levels, 1)
-    return (weight / scale).round() * scale
+    return ((plain / scale).round() * scale).to(weight)

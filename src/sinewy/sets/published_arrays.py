@@ -138,6 +138,11 @@ def _check_md5(path: Path, labels: Path, about: Arrays) -> str:
         status = file.stat()
         found = _md5(file, status.st_size, status.st_mtime_ns)
         if found != expected:
+            if not about.folder:
+                raise CorruptFileError(
+                    f"{file} was changed since it was made (md5 {found}, expected {expected}); run the same sinewy "
+                    "shift again."
+                )
             raise CorruptFileError(
                 f"{file} is not the published file (md5 {found}, expected {expected}); "
                 f"fetch it again ({about.where}), or open generated files as 'generated'."
