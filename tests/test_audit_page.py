@@ -15,7 +15,8 @@ from limit_parts import load_digits, trained_network
 from report_studies import HOSTILE, Markup, csv_files, figures
 from sinewy.analysis.evidence import Evidence
 from sinewy.outcomes import CLEAN, Outcomes
-from sinewy.report.practice.audit import Audited, write_audit_report
+from sinewy.report.numbers import points
+from sinewy.report.practice.audit import Audited, audit_parts, write_audit_report
 from sinewy.report.practice.audit_rows import audit_answer, group_rows, groups_of
 
 SECTIONS = ["answer", "curves", "shifts", "breaks", "confidence", "ood", "layers", "cost", "method"]
@@ -48,6 +49,39 @@ def written(audit, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(written):
     return written.read_text(encoding="utf-8")
+
+
+def test_a_number_has_one_interval_wherever_it_stands(audit):
+    panel = audit.panel
+    rows = {row.group: row for row in group_rows(audit_of(audit).outcomes, panel.resamples) if row.network == "pruned"}
+    assert str(rows["clean"].difference) == str(panel.difference("pruned", "clean"))
+    assert str(rows["clean"].accuracy) == str(panel.accuracy("pruned"))
+    assert f"{rows['noise'].difference:.4f}" == f"{panel.difference('pruned', 'gaussian_noise'):.4f}"
+
+
+def test_the_page_has_the_intervals_of_its_panel(audit, page):
+    for found in (audit.panel.accuracy("dense"), audit.panel.accuracy("pruned")):
+        assert points(found).partition(" ")[2] in Markup(page).text
+
+
+def test_an_audit_reads_as_its_table(audit, capsys):
+    audit.show()
+    shown = capsys.readouterr().out
+    assert str(audit).split() == shown.split()
+    assert repr(audit) == "<Audit of pruned against dense; print it, or .show(), .table(), .report(path)>"
+
+
+def test_a_map_of_one_kind_has_room_for_its_colours():
+    one = sw.audit(pruned_network(), load_digits().test.first(50), against=trained_network(), kinds=("fog",))
+    [figure] = [f for part in audit_parts(audit_of(one)) if part.anchor == "shifts" for f in part.figures]
+    bar = figure.plot.layout.coloraxis.colorbar
+    assert bar.len >= 80
+    margin = figure.plot.layout.margin
+    assert figure.plot.layout.height - margin.t - margin.b >= bar.len
+
+
+def audit_of(found):
+    return Audited(found.record, found.panel, found.evidence)
 
 
 def sections(page):

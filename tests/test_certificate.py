@@ -266,3 +266,34 @@ def test_what_lies_beyond_the_first_failure_changes_nothing():
     np.testing.assert_array_equal(short.p_values[:2], whole.p_values[:2])
     assert np.isnan(short.p_values[2:]).all()
     assert not np.isnan(whole.p_values).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"margin": None}, "margin must be a number, got None"),
+        ({"margin": "1"}, "margin must be a number, got '1'"),
+        ({"margin": True}, "margin must be a number"),
+        ({"alpha": None}, "alpha must be a number"),
+        ({"parent_correct": [[True], [True, False]]}, "its rows differ in length"),
+    ],
+)
+def test_what_is_no_number_or_no_table_is_one_sentence(change, sentence):
+    right = {"parent_correct": [[True]], "pruned_correct": [[[True]]], "sparsities": [0.5], "margin": 0.1}
+    with pytest.raises(InputError, match=sentence):
+        certify(**{**right, **change})
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert certify([[True]], [[[True]]], [0.5], margin=np.float32(0.1), alpha=np.float64(0.05)).sparsity == 0.0
+
+
+def test_one_example_is_one_example():
+    assert "but 1 example cannot show it; about 14 would." in certify([[True]], [[[True]]], [0.5], margin=0.2).reason
+
+
+def test_a_gain_is_not_called_a_negative_loss():
+    pruned = np.ones((1, 1, 60), bool)
+    parent = pruned[0].copy()
+    parent[0, 0] = False
+    assert "a gain of 1.67 points is within the margin" in certify(parent, pruned, [0.5], margin=0.005).reason

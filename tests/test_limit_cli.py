@@ -248,3 +248,44 @@ def test_impossible_requests(words, sentence, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=sentence):
         run("limit", *words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_command_compares_with_the_same_weights(tmp_path, monkeypatch):
+    """Without them the reference would be a new, untrained network, and the pruned one would seem to gain."""
+    torch.manual_seed(0)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\n"
+        "def net():\n    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    digits = sw.data.load("digits")
+    import mine
+
+    trained = sw.fit(mine.net(), digits, epochs=2, lr=0.1, batch=32).model
+    save_model(tmp_path / "w.safetensors", trained, None, {})
+    words = (
+        "limit",
+        "mine:net",
+        "--data",
+        "digits",
+        "--grid",
+        "0.2",
+        "--shifts",
+        "none",
+        "--margin",
+        "20",
+        "--out",
+        "l",
+    )
+    done = run(*words, "--weights", "w.safetensors")
+    assert "is taken as it is built" not in done.stderr
+    command = done.stderr.strip().splitlines()[-1].removeprefix("next: sinewy ").split()
+    assert command[2:] == ["--against", "mine:net", "--against-weights", "w.safetensors"]
+    audited = run(*command, "--kinds", "fog", "--limit", "100")
+    assert "(reference) (reference)" not in " ".join(audited.stdout.split())
+    clean = json.loads(run(*command, "--kinds", "fog", "--limit", "100", "--json").stdout)["table"][0]["clean_accuracy"]
+    assert clean["value"] > 0.5
+    said = run("audit", command[1], "--against", "mine:net", "--kinds", "fog", "--limit", "50").stderr
+    assert "note: mine:net is taken as it is built" in said
+    assert "--against-weights FILE.safetensors" in said

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import sinewy as sw
 from limit_parts import load_digits, record, trained_network
 from sinewy.analysis.limit_files import read_limit
 from sinewy.errors import CorruptFileError, InputError
+from sinewy.outcomes import CLEAN
 from sinewy.report.practice.limit_text import limit_answer, limit_rows, limit_summary, limit_text
 
 
@@ -48,6 +51,57 @@ def test_the_answer_when_nothing_is_weaker():
     assert "No shift was measured" in limit_answer(record({"clean": [0, 9, 9, 9]}))
     assert "stop at 0.20" in limit_answer(record({"clean": [0, 0, 0, 0], "fog": [0, 9, 9, 9]}))
     assert record({"clean": [0, 0, 0, 0]}, n=2000).certificate.sparsity == 0.59
+
+
+def test_every_group_that_sets_the_limit_is_named():
+    found = record({"clean": [0, 0, 0, 9], "fog": [0, 9, 9, 9], "snow": [0, 5, 9, 9], "frost": [0, 0, 9, 9]})
+    assert limit_answer(found).startswith("If fog or snow can reach this model in use, stop at 0.20. If inputs stay")
+    assert limit_text(found).count("← the limit") == 2
+
+
+def test_an_answer_at_which_another_group_breaks_says_so():
+    """Snow allows 0.36, fog 0.59; but at 0.36 fog loses too much: what holds for each does not hold for both."""
+    found = record({"clean": [0, 0, 0, 0], "fog": [0, 3, 3, 2], "snow": [0, 2, 3, 9]})
+    assert limit_answer(found).endswith(
+        "But losses rise and fall again: at 0.36, inputs under fog lose more than 1 point. Beyond 0.20 some inputs do."
+    )
+    early = record({"clean": [0, 3, 0, 9], "fog": [3, 3, 0, 0], "snow": [0, 2, 9, 9]})
+    assert limit_answer(early).endswith(
+        "at 0.36, clean inputs and inputs under fog lose more than 1 point. From the first sparsity tried on some "
+        "inputs do."
+    )
+    assert "rise and fall" not in limit_answer(record({"clean": [0, 0, 0, 0], "fog": [3, 2, 2, 9]}))
+    assert "rise and fall" not in limit_answer(record({"clean": [9, 9, 9, 9], "fog": [3, 9, 9, 2]}))
+
+
+def test_the_largest_sparsity_tried_is_said_in_english():
+    said = "0.59, the most that was tried, stays within 1 point of the unpruned network"
+    assert said in limit_answer(record({"clean": [0, 0, 0, 0]}))
+    assert "200 test examples" in limit_text(record({"clean": [0, 0, 0, 0]}))
+    one = limit_text(record({"clean": [0, 0, 0, 0]}, n=1))
+    assert "1 test example." in one
+    assert "but 1 example cannot show it" in one
+
+
+def test_a_parent_at_chance_is_named():
+    """Nothing can be lost by who has nothing; an unbalanced set is answered by its largest class."""
+    said = "where always answering its most frequent class is right on"
+    found = record({"clean": [0, 0, 0, 0]})
+
+    def with_labels(share, right):
+        label = (np.arange(200) >= share * 200).astype(np.int32)
+        correct = np.arange(200) % 100 < 100 * right
+        own = replace(found.parent[CLEAN], label=label, prediction=np.where(correct, label, 1 - label))
+        level = tuple(replace(one, outcomes={CLEAN: own}) for one in found.levels)
+        return limit_text(replace(found, parent={CLEAN: own}, levels=level))
+
+    assert "right on 50.0 % of the test set, where always answering its most frequent class is right on 50.0" in (
+        with_labels(0.5, 0.5)
+    )
+    assert said in with_labels(0.9, 0.9)
+    assert said not in with_labels(0.5, 0.7)
+    assert said not in with_labels(0.9, 0.98)
+    assert said not in limit_text(found)  # of one class, where chance is all
 
 
 def test_which_networks_are_looked_at_closely():

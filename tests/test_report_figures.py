@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from report_studies import LIFTS, build_study, csv_files, figures, one_run, population, write
+from report_studies import LIFTS, Markup, build_study, csv_files, figures, one_run, population, write
 from sinewy.analysis import Panel
 from sinewy.records import Layer
 from sinewy.report import write_report
 from sinewy.report.study.costs import mean_cost, round_numbers
 from sinewy.report.study.crowd import MOST, WORST, crowd
-from sinewy.report.study.gains import by_frequency
+from sinewy.report.study.gains import by_frequency, gain_maps
 from sinewy.report.study.kinds import gains_of_kinds
 from sinewy.report.study.layer_zeros import erk_sparsities
 from sinewy.report.study.overparameterised import potential_rows
@@ -220,3 +220,17 @@ def test_many_methods_are_drawn_as_the_best_the_worst_and_the_rest(tmp_path):
     drawn = figures(page)
     assert len(drawn["gains"]["data"]) == MOST - 1
     assert any(len(trace["x"]) == len(some.others) for trace in drawn["sparsity"]["data"])
+
+
+def test_one_kind_and_one_cell_are_spoken_of_as_one(study, tmp_path):
+    some = {"dense", "SET 50 %"}
+    only = [replace(r, outcomes={c: o for c, o in r.outcomes.items() if c[0] in ("clean", "fog")}) for r in study.runs]
+    runs = tuple(r for r in only if r.method in some and r.seed == 0)
+    page = Markup(write_report(replace(study, runs=runs), tmp_path / "one.html").read_text(encoding="utf-8")).text
+    assert "Under fog alone. Above: accuracy" in page
+    assert "1 cell behind it" in page
+    for wrong in ("1 kinds", "1 cells"):
+        assert wrong not in page
+    bar = gain_maps(Panel.build(runs, "dense", resamples=20), {}).plot.layout.coloraxis.colorbar
+    assert bar.nticks == 3
+    assert bar.len >= 80

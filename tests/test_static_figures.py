@@ -8,6 +8,8 @@ import importlib.util
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,9 +19,11 @@ import pytest
 from plotly.subplots import make_subplots
 
 from made_records import HOSTILE, METHODS, made_audit, made_limit, made_study
+from report_studies import build_study
 from sinewy.errors import InputError, MissingExtraError
-from sinewy.report.contents import figures
+from sinewy.report.contents import figure_of, figures
 from sinewy.report.figure import Figure, dress
+from sinewy.report.static.fitting import _in_view
 from sinewy.report.static.saving import draw, figure_bytes, save_figure
 from sinewy.report.style import GAINS, styles
 
@@ -106,6 +110,38 @@ def test_no_label_is_cut_off(record):
                 assert page.y0 - 2 < box.y0 < box.y1 < page.y1 + 2, (key, text.get_text())
 
 
+@pytest.mark.parametrize(("key", "height"), [("gains", None), ("kinds", None), ("kinds", 12)])
+def test_titles_of_narrow_panels_touch_nothing(key, height):
+    """Six networks in panels of half an inch: their names stand clear of each other and of the panels above."""
+    names = {
+        "SET 50 %": "GradualMagnitude 50 %",
+        "SET 90 %": "GradualMagnitude 90 %",
+        "RigL 50 %": "a_name_that_cannot",
+    }
+    plain = build_study(examples=20, seeds=1)
+    runs = [replace(run, method=names.get(run.method, run.method)) for run in plain.runs]
+    runs += [replace(run, method=f"{run.method} too", id=f"{run.id} too") for run in runs[1:3]]
+    drawing = draw(figure_of(replace(plain, runs=tuple(runs)), key), width=3.25, height=height)
+    renderer = drawing.canvas.get_renderer()
+    titles = [text.get_window_extent(renderer) for text in artists(drawing, "annotation-0").values()]
+    titles += [t.get_window_extent(renderer) for i in range(1, 6) for t in artists(drawing, f"annotation-{i}").values()]
+    panels = [axes.get_tightbbox(renderer) for axes in drawing.axes[1:] if axes.get_visible()]
+    assert len(titles) == 6
+    for index, title in enumerate(titles):
+        for other in [*titles[index + 1 :], *panels]:
+            assert not _overlap(title, other), (key, index)
+    ticks = [[label.get_window_extent(renderer) for label in _in_view(axes)] for axes in drawing.axes[1:5]]
+    assert all(ticks)
+    for left, right in pairwise(ticks):
+        assert not any(_overlap(one, other) for one in left for other in right)
+
+
+def _overlap(one, other):
+    """Whether two boxes share more than a hair."""
+    wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+    return wide > 0.5 and min(one.y1, other.y1) - max(one.y0, other.y0) > 0.5
+
+
 def _outside_its_axes(text, box):
     """Ticks beyond the limits of an axis have labels that are never drawn."""
     axes = text.axes
@@ -125,7 +161,7 @@ def test_equal_figures_are_equal_bytes(form):
 def test_bytes_do_not_depend_on_the_process(tmp_path):
     script = (
         "import sys; sys.path.insert(0, 'tests'); from made_records import made_limit\n"
-        "from sinewy.report.contents import figures; from sinewy.report.static.saving import figure_bytes\n"
+        "from sinewy.report.contents import figure_of, figures; from sinewy.report.static.saving import figure_bytes\n"
         "import hashlib; f = figures(made_limit())['curves']\n"
         "print(*[hashlib.sha256(figure_bytes(f, k)).hexdigest() for k in ('svg', 'pdf', 'png')])"
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sinewy.analysis.evidence import Evidence, Finding, known, means, statistics
+from sinewy.analysis.bootstrap import paired_bootstrap, percentile_interval
+from sinewy.analysis.estimate import Estimate
+from sinewy.analysis.evidence import RESAMPLES, Evidence, Finding, known, means
 from sinewy.metrics.classes import most_sensitive_class, pruning_identified_exemplars
 from sinewy.outcomes import CLEAN
 
@@ -37,21 +39,22 @@ def findings(evidence: Evidence) -> list[Finding]:
 
 
 def _relative_changes(evidence: Evidence, method: str) -> list[Finding]:
-    """Return the relative change of each class's recall, by the ratio of resampled means."""
+    """Return the relative change of each class's recall, by the ratio of resampled means.
+
+    A resample that holds no example of a class says nothing of its recall and is left out for that class.
+    """
     label, base = evidence.label, evidence.outcomes[evidence.reference][CLEAN].correct
     change = evidence.outcomes[method][CLEAN].correct.astype(float) - base
     numbers = np.unique(label)
     inside = (label[:, None] == numbers).astype(float)
-    table = np.concatenate([change[:, None] * inside, inside, change[:, None]], axis=1)[None]
-
-    def relative(sums: np.ndarray) -> np.ndarray:
-        size = len(numbers)
-        recall = sums[..., :size] / np.maximum(sums[..., size : 2 * size], 1e-12)
-        return np.asarray(recall - sums[..., -1:])
-
-    names = [f"class {number}" for number in numbers]
-    found = statistics(table, names, names[0], relative)
-    return [
-        Finding(method, name, "relative change of recall", own, x=float(number))
-        for number, (name, (own, _)) in zip(numbers, found.items(), strict=True)
-    ]
+    size = len(numbers)
+    table = np.concatenate([change[:, None] * inside, inside, change[:, None]], axis=1)
+    draws = paired_bootstrap(table[None], resamples=RESAMPLES)
+    found = []
+    for index, number in enumerate(numbers):
+        held = draws[draws[:, size + index] > 0]
+        spread = held[:, index] / held[:, size + index] - held[:, -1]
+        value = change[label == number].mean() - change.mean()
+        own = Estimate(float(value), *percentile_interval(spread), len(label), 1)
+        found.append(Finding(method, f"class {number}", "relative change of recall", own, x=float(number)))
+    return found

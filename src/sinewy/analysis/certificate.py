@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -198,10 +199,13 @@ def _reason(
     if stopped is None:
         return ALL_PASSED
     where, worst, alone = where_it_stopped(levels, names, losses, p_values, stopped, alpha)
-    stop = f"{where}: a loss of {'' if alone else 'up to '}{100 * losses[stopped, worst]:.2f} points"
+    seen = f"{n:,} example{'' if n == 1 else 's'}"
+    lost = 100 * float(losses[stopped, worst])
+    change = f"a loss of {'' if alone else 'up to '}{lost:.2f}" if lost >= 0 else f"a gain of {-lost:.2f}"
+    stop = f"{where}: {change} points"
     if needed is None:
-        return f"{stop} on {n:,} examples."
-    return f"{stop} is within the margin, but {n:,} examples cannot show it; about {needed:,} would."
+        return f"{stop} on {seen}."
+    return f"{stop} is within the margin, but {seen} cannot show it; about {needed:,} would."
 
 
 def where_it_stopped(
@@ -216,7 +220,10 @@ def where_it_stopped(
 
 def as_booleans(values: ArrayLike, name: str, *before: str) -> NDArray[np.bool_]:
     """Return verdicts of shape (*`before`, shifts, n) as booleans; raises InputError for others."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} must be one array of booleans; its rows differ in length.") from error
     if array.dtype != np.bool_ and (array.dtype.kind not in "iu" or not np.isin(array, (0, 1)).all()):
         raise InputError(f"{name} must be booleans (whether each answer is right), got {array.dtype}.")
     axes = (*before, "shifts", "n")
@@ -238,6 +245,9 @@ def check_request(
         raise InputError(f"sparsities has shape {levels.shape}, pruned_correct has {len(pruned)} sparsities.")
     if not ((levels >= 0) & (levels <= 1)).all() or len(np.unique(levels)) != len(levels):
         raise InputError(f"sparsities must differ and lie in [0, 1], got {levels.tolist()}.")
+    for name, value in (("margin", margin), ("alpha", alpha)):
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise InputError(f"{name} must be a number, got {value!r}.")
     if not 0 <= margin <= LARGEST_MARGIN:
         raise InputError(
             f"margin={margin} must be a share of examples in [0, {LARGEST_MARGIN}]: for half a percentage point, 0.005."

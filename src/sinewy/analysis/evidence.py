@@ -80,17 +80,25 @@ def known(value: float, n: int) -> Estimate:
     return Estimate(float(value), float(value), float(value), n, 1)
 
 
-def means(columns: Mapping[str, Array], reference: str) -> dict[str, tuple[Estimate, Estimate | None]]:
+def means(
+    columns: Mapping[str, Array], reference: str, *, resamples: int = RESAMPLES
+) -> dict[str, tuple[Estimate, Estimate | None]]:
     """Return the mean of each model's values with its interval, and the paired difference to the reference's.
 
     `columns` are (draws, examples), the same draws and examples for all models; both are resampled.
     """
     table = np.stack(list(columns.values()), axis=2)
-    return statistics(table, list(columns), reference, lambda resampled: resampled)
+    return statistics(table, list(columns), reference, lambda resampled: resampled, resamples=resamples)
 
 
 def statistics(
-    table: Array, methods: Sequence[str], reference: str, of: Any, *, centred: bool = False
+    table: Array,
+    methods: Sequence[str],
+    reference: str,
+    of: Any,
+    *,
+    centred: bool = False,
+    resamples: int = RESAMPLES,
 ) -> dict[str, tuple[Estimate, Estimate | None]]:
     """Return a statistic of column means for each model, and its difference to the reference, with 95 % intervals.
 
@@ -98,7 +106,7 @@ def statistics(
     (..., columns) into one value per model (..., models). `centred` moves the resampled values so that their mean is
     the value found, for statistics that resampling inflates, as a sum of absolute values; those are at least 0.
     """
-    draws = of(paired_bootstrap(table, resamples=RESAMPLES))
+    draws = of(paired_bootstrap(table, resamples=resamples))
     points = of(table.mean(axis=(0, 1)))
     if centred:
         draws = draws - draws.mean(axis=0) + points

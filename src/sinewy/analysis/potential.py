@@ -15,7 +15,7 @@ from sinewy.errors import InputError
 
 Array = NDArray[np.float64]
 
-_TIE = 1e-6
+TIE = 1e-6
 """A loss this little above the margin is on it: resampled means are float32."""
 
 
@@ -60,13 +60,13 @@ def prune_potential(losses: Any, sparsities: Sequence[float], margin: float) -> 
 
     Definition 1 of Liebenwein et al. 2021 over the networks that were made: the sparsities need not be contiguous.
     """
-    within = np.asarray(losses) <= margin + _TIE
+    within = np.asarray(losses) <= margin + TIE
     return np.asarray(np.where(within, np.asarray(sparsities, np.float64), 0.0).max(axis=-1, initial=0.0))
 
 
 def first_break(losses: Any, sparsities: Sequence[float], margin: float) -> float | None:
     """Return the smallest of the ascending `sparsities` whose loss is above `margin`, None if none is."""
-    broken = np.flatnonzero(np.asarray(losses) > margin + _TIE)
+    broken = np.flatnonzero(np.asarray(losses) > margin + TIE)
     return float(sparsities[broken[0]]) if len(broken) else None
 
 

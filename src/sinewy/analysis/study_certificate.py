@@ -29,8 +29,7 @@ def certify_methods(
 
     `margin` is a share of examples in [0, 0.2]. `conditions` are all that were measured, the clean set among them, if
     None. Seeds that not all of them share are left out; with two or more the certificate is a `TrainingCertificate`.
-    Raises InputError for the reference among
-    the methods, two methods of one sparsity, or no seed in common.
+    Raises InputError for the reference among the methods, two methods of one sparsity, or no seed in common.
     """
     if not methods or panel.reference in methods:
         raise InputError(f"name the methods to certify against {panel.reference}; got {', '.join(methods) or 'none'}.")

@@ -153,8 +153,9 @@ def _reason(
     if stopped is None:
         return ALL_PASSED
     where, worst, _ = where_it_stopped(levels, names, losses, p_values, stopped, alpha)
+    lost = 100 * float(losses[stopped, worst])
     parts = "most of it" if share[stopped, worst] > 0.5 else "a part of it"
     return (
-        f"{where}: a mean loss of {100 * losses[stopped, worst]:.2f} points over {seeds} seeds; "
+        f"{where}: a mean {'loss' if lost >= 0 else 'gain'} of {abs(lost):.2f} points over {seeds} seeds; "
         f"{100 * share[stopped, worst]:.0f} % of its variance comes from the seeds, so more seeds would settle {parts}."
     )

@@ -14,7 +14,7 @@ from sinewy.cli.printing import next_command, out, plain_table, print_json, say
 from sinewy.cli.studies import Json
 from sinewy.errors import InputError, unknown_name
 from sinewy.files import read_json
-from sinewy.report.contents import Record, figures, missing, tables
+from sinewy.report.contents import Record, figure_of, figures, missing, table_of, tables
 from sinewy.report.practice.kept_audit import FILE as AUDIT_FILE
 from sinewy.report.practice.kept_audit import read_audit
 from sinewy.report.static.saving import save_figure
@@ -57,20 +57,20 @@ def figure(
         _list_figures(key, as_json=as_json)
         return
     record = read_record(source)
-    found = figures(record, _names(methods))
-    if key not in found:
-        raise _unknown("figure", key, list(found), record, source)
+    found = figure_of(record, key, _names(methods))
+    if found is None:
+        raise _unknown("figure", key, list(figures(record)), record, source)
     path = file or Path(f"{key}.{form or 'pdf'}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        save_figure(found[key], path, format=form, width=_inches("--width", width), height=_inches("--height", height))
+        save_figure(found, path, format=form, width=_inches("--width", width), height=_inches("--height", height))
     for warning in caught:
         say(f"note: {warning.message}")
     if as_json:
-        print_json({"figure": key, "title": found[key].title, "caption": found[key].caption, "file": str(path)})
+        print_json({"figure": key, "title": found.title, "caption": found.caption, "file": str(path)})
         return
     print(f"wrote {path}")
-    say(f"{found[key].title}. {found[key].caption}")
+    say(f"{found.title}. {found.caption}")
     next_command("sinewy", "table", key, source)
 
 
@@ -96,17 +96,17 @@ def table(
         _list_tables(key, as_json=as_json)
         return
     record = read_record(source)
-    found = tables(record, _names(methods))
-    if key not in found:
-        raise _unknown("table", key, list(found), record, source)
+    found = table_of(record, key, _names(methods))
+    if found is None:
+        raise _unknown("table", key, list(tables(record)), record, source)
     chosen = [name.strip() for name in columns.split(",")] if columns else []
     if as_json and form not in (None, "json"):
         raise InputError(f"--json prints JSON; leave out --format {form}, or leave out --json.")
     form = "json" if as_json else form
     if file is None:
-        print(table_text(found[key], form or "markdown", columns=chosen), end="")
+        print(table_text(found, form or "markdown", columns=chosen), end="")
         return
-    print(f"wrote {save_table(found[key], file, format=form, columns=chosen)}")
+    print(f"wrote {save_table(found, file, format=form, columns=chosen)}")
 
 
 def read_record(source: str) -> Record:

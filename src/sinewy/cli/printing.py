@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +37,14 @@ def plain_table(headings: list[str]) -> Table:
 def next_command(*words: str) -> None:
     """Print the next command to type."""
     say(f"next: {shlex.join(words)}")
+
+
+def note_untrained(source: str, weights: Path | None, option: str) -> None:
+    """Say that a model which is only named is taken as its builder makes it, without weights from a file."""
+    if weights is None and not Path(source).exists() and not source.endswith(".safetensors"):
+        say(
+            f"note: {source} is taken as it is built; if that is untrained, give its weights: {option} FILE.safetensors"
+        )
 
 
 def typed_command() -> str:

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ def limit(
     after a kill goes on from the level, and the shift, it was at. Raises InputError for anything that does not fit.
     """
     request = _Request.of(model, train, test, method, retrain, training, mean, std, first, seed, device, options)
+    for what, number in (("margin", margin), ("alpha", alpha)):
+        if not isinstance(number, Real) or isinstance(number, bool):
+            raise InputError(f"{what} must be a number, got {number!r}.")
     if not 0 <= margin <= LARGEST_MARGIN:
         raise InputError(f"margin={margin} is in percentage points, from 0 to {LARGEST_MARGIN:g}; 0.5 is usual.")
     if not 0 < alpha < 0.5:

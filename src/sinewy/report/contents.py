@@ -9,14 +9,14 @@ from typing import Any
 from sinewy.analysis.limit_record import LimitRecord
 from sinewy.errors import InputError, unknown_name
 from sinewy.records import StudyRecord
-from sinewy.report.figure import Figure
+from sinewy.report.figure import Figure, Offered, all_drawn
 from sinewy.report.practice.audit import Audited, audit_parts
-from sinewy.report.practice.limit_figures import limit_figures
+from sinewy.report.practice.limit_figures import limit_figures, offered_figures
 from sinewy.report.sentences import compare
 from sinewy.report.study.sections import Section, sections
 from sinewy.report.table import Cell, Column, Table
 from sinewy.report.written.findings import findings_rows
-from sinewy.report.written.limit import limit_tables
+from sinewy.report.written.limit import LIMIT_TABLES, limit_tables
 
 Record = StudyRecord | LimitRecord | Audited
 
@@ -26,13 +26,15 @@ def figures(record: Record, methods: Collection[str] | None = None) -> dict[str,
 
     `methods` are the ones to compare, beside the reference; all by default. Raises InputError for an unknown one.
     """
-    if isinstance(record, LimitRecord):
-        _refuse_methods(methods)
-        return {figure.key: figure for figure in limit_figures(record)}
-    if isinstance(record, Audited):
-        parts = audit_parts(_compared(record, methods))
-        return {figure.key: figure for part in parts for figure in part.figures}
-    return {part.figure.key: part.figure for part in _sections(record, methods) if part.figure}
+    return {figure.key: figure for figure in all_drawn(_offered(record, methods))}
+
+
+def figure_of(record: Record, key: str, methods: Collection[str] | None = None) -> Figure | None:
+    """Return one figure of the page, computing no other; None if there is none of this key.
+
+    `methods` and errors are those of `figures`.
+    """
+    return next(iter(all_drawn(one for one in _offered(record, methods) if one.key == key)), None)
 
 
 def tables(record: Record, methods: Collection[str] | None = None) -> dict[str, Table]:
@@ -52,6 +54,22 @@ def tables(record: Record, methods: Collection[str] | None = None) -> dict[str, 
     return found | _numbers(drawn, set(found))
 
 
+def table_of(record: Record, key: str, methods: Collection[str] | None = None) -> Table | None:
+    """Return one of `tables`, computing no other; None if there is none of this key."""
+    if isinstance(record, LimitRecord):
+        _refuse_methods(methods)
+        if key in LIMIT_TABLES:
+            return LIMIT_TABLES[key](record)
+    else:
+        study = record.record if isinstance(record, Audited) else record
+        rows = _chosen(study, methods).findings.get(key)
+        found = next((part.table for part in _sections(study, methods) if part.anchor == key), None)
+        if rows or found:
+            return findings_rows(key, rows) if rows else found
+    drawn = figure_of(record, key, methods)
+    return _of_rows(drawn) if drawn and drawn.rows else None
+
+
 def missing(record: Record) -> dict[str, str]:
     """Return why a figure or table that pages can have is not there, by the anchor of its section."""
     if isinstance(record, LimitRecord):
@@ -59,6 +77,16 @@ def missing(record: Record) -> dict[str, str]:
     if isinstance(record, Audited):
         return {part.anchor: part.missing for part in audit_parts(record) if part.missing and not part.figures}
     return {part.anchor: part.missing for part in _sections(record, None) if part.missing}
+
+
+def _offered(record: Record, methods: Collection[str] | None) -> list[Offered]:
+    """Return the figures that the page may have, not yet drawn, in reading order."""
+    if isinstance(record, LimitRecord):
+        _refuse_methods(methods)
+        return offered_figures(record)
+    if isinstance(record, Audited):
+        return [one for part in audit_parts(_compared(record, methods)) for one in part.offered]
+    return [Offered(part.anchor, part.title, part.drawing) for part in _sections(record, methods) if part.drawing]
 
 
 def _sections(study: StudyRecord, methods: Collection[str] | None) -> list[Section]:

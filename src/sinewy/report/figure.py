@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,20 @@ class Figure:
             {"name": name, "group": s.group, "colour": s.colour, "dash": DASHES[s.dash], "marker": MARKERS[s.symbol]}
             for name, s in self.legend.items()
         ]
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A figure that can be drawn: its key, its title, and what draws it, or finds that there is nothing to draw."""
+
+    key: str
+    title: str
+    draw: Callable[[], Figure | None]
+
+
+def all_drawn(offered: Iterable[Offered]) -> list[Figure]:
+    """Return the figures that there is something to draw for."""
+    return [figure for one in offered if (figure := one.draw()) is not None]
 
 
 def panels(titles: Sequence[str], x_title: str) -> go.Figure:

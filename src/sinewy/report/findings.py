@@ -45,7 +45,7 @@ DRAWN = {"accuracy by confidence"}
 """Measures that only the figure shows; where they should lie, on the diagonal, is drawn as well."""
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
-MOST_LINES = 9
+MOST_LINES = 10
 """Lines of one measure, or of one series, that the terminal shows; of more, so many evenly among them."""
 
 DIFFERENT = "≠"

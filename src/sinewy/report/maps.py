@@ -6,13 +6,14 @@ import base64
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dress
+from sinewy.report.figure import Figure, Offered, all_drawn, dress
 from sinewy.report.style import GAINS
 
 Row = Mapping[str, Any]
@@ -44,10 +45,16 @@ PICTURES = "data:image/png;base64,"
 
 def map_figures(probe: str, maps: Sequence[Row]) -> list[Figure]:
     """Return the maps of a probe as one figure per title; its key is the probe's name and "-map-1", "-map-2", ..."""
+    return all_drawn(offered_maps(probe, maps))
+
+
+def offered_maps(probe: str, maps: Sequence[Row]) -> list[Offered]:
+    """Return the same figures, not yet drawn."""
     titles: dict[str, list[Row]] = {}
     for drawn in maps:
         titles.setdefault(drawn["title"], []).append(drawn)
-    return [_figure(f"{probe}-map-{n}", title, own) for n, (title, own) in enumerate(titles.items(), start=1)]
+    keys = {title: f"{probe}-map-{number}" for number, title in enumerate(titles, start=1)}
+    return [Offered(keys[title], title, partial(_figure, keys[title], title, own)) for title, own in titles.items()]
 
 
 @dataclass(frozen=True)

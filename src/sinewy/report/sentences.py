@@ -91,7 +91,7 @@ def _finding(panel: Panel) -> str:
     best = max(differences, key=lambda method: differences[method].value)
     estimate = differences[best]
     clean = f" (clean: {_points(panel.difference(best, 'clean'))})" if panel.kinds else ""
-    lead = _lead(panel.reference, inputs, best, estimate, clean)
+    lead = (_only if len(differences) == 1 else _lead)(panel.reference, inputs, best, estimate, clean)
     return f"{lead}{_others(list(differences.values()), panel.reference)}."
 
 
@@ -101,6 +101,14 @@ def _alone(panel: Panel) -> str:
     return (
         f"{panel.reference} is right on {points(accuracy)} % {inputs}, and there is no other method to compare it with."
     )
+
+
+def _only(reference: str, inputs: str, method: str, estimate: Estimate, clean: str) -> str:
+    if not estimate.distinguishable:
+        verdict = f"no difference between {method} and {reference} can be shown"
+        return f"Under {inputs}, {verdict}: {points(estimate, signed=True)} points{clean}"
+    verb = "gained accuracy over" if estimate.low > 0 else "lost accuracy against"
+    return f"Under {inputs}, {method} {verb} {reference}: {_points(estimate)}{clean}"
 
 
 def _lead(reference: str, inputs: str, best: str, estimate: Estimate, clean: str) -> str:

@@ -28,7 +28,7 @@ def results_table(panel: Panel) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in tables.results(panel):
         table.add_row(
-            escape(row["method"]) + (" (reference)" if row["reference"] else ""),
+            escape(row["method"]) + _mark(row),
             row["sparsity"],
             str(row["seeds"]),
             _estimate(row["clean_accuracy"]),
@@ -53,3 +53,8 @@ def _difference(row: dict[str, Any], name: str) -> str:
 def _cost(row: dict[str, Any], name: str) -> str:
     relative = row[f"relative_{name}"]
     return escape(f"{row[name]} ({relative})" if relative not in ("", "–") else row[name])
+
+
+def _mark(row: dict[str, Any]) -> str:
+    """Return the mark of the reference, which its name may hold already."""
+    return " (reference)" if row["reference"] and not row["method"].endswith("(reference)") else ""

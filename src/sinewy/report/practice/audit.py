@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from sinewy.files import write_text
 from sinewy.records import RunRecord, StudyRecord
 from sinewy.report.document import render, resource
 from sinewy.report.escaping import csv_uri
-from sinewy.report.figure import Figure
-from sinewy.report.findings import findings_figure
-from sinewy.report.maps import map_figures
+from sinewy.report.figure import Figure, Offered, all_drawn
+from sinewy.report.findings import TITLES, findings_figure
+from sinewy.report.maps import offered_maps
 from sinewy.report.numbers import flat
 from sinewy.report.practice import audit_rows, pruned
 from sinewy.report.practice.breaks import class_figure
@@ -44,12 +45,17 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Part:
-    """One section of the page: its anchor and title, its figures, and why it has none."""
+    """One section of the page: its anchor and title, the figures it can have, and why it has none."""
 
     anchor: str
     title: str
-    figures: Sequence[Figure] = ()
+    offered: Sequence[Offered] = ()
     missing: str = ""
+
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """The figures, drawn when they are first asked for."""
+        return all_drawn(self.offered)
 
 
 @dataclass(frozen=True)
@@ -93,15 +99,18 @@ def audit_parts(audited: Audited) -> list[Part]:
     of_home = {
         home: [f for probe in probes if HOMES.get(probe) == home for f in found[probe]] for home in HOMES.values()
     }
+    networks = {run.method: run.layers for run in record.runs}
+    reliability = Offered("confidence", "Confidence", lambda: reliability_figure(audited.outcomes, audited.drawn))
+    layers = Offered("layers", "Where it was pruned", lambda: density_figure(networks, audited.drawn))
     parts = [
         Part("answer", "The answer"),
         Part("curves", "What the sparsity costs", _curves(audited)),
-        Part("shifts", "Which shift breaks it", _shift_figures(audited), "No shift was measured: --probes corruption."),
-        Part("breaks", "What breaks", [*_some(_classes(audited)), *of_home["breaks"]]),
-        Part("confidence", "Confidence", [reliability_figure(audited.outcomes, audited.drawn), *of_home["confidence"]]),
-        Part("ood", "Inputs of no class", [*_some(_scores(audited)), *of_home["ood"]], "Not measured: --probes ood."),
+        Part("shifts", "Which shift breaks it", [_shifts(audited)], "No shift was measured: --probes corruption."),
+        Part("breaks", "What breaks", [_classes(audited), *of_home["breaks"]]),
+        Part("confidence", "Confidence", [reliability, *of_home["confidence"]]),
+        Part("ood", "Inputs of no class", [_scores(audited), *of_home["ood"]], "Not measured: --probes ood."),
         *(Part(f"probe-{probe}", found[probe][0].title, found[probe]) for probe in probes if probe not in HOMES),
-        Part("layers", "Where it was pruned", _some(_layers(audited)), "None of these networks has a zero weight."),
+        Part("layers", "Where it was pruned", [layers], "None of these networks has a zero weight."),
         Part("cost", "What it saves"),
         Part("method", "How it was measured"),
     ]
@@ -110,7 +119,8 @@ def audit_parts(audited: Audited) -> list[Part]:
 
 def _page(audited: Audited) -> str:
     record, shown = audited.record, audited.shown
-    rows, parts = audit_rows.group_rows(audited.outcomes), audit_parts(audited)
+    rows = audit_rows.group_rows(audited.outcomes, audited.panel.resamples)
+    parts = audit_parts(audited)
     reference = record.reference
     examples = cards(shown, ("reference", "audited"))
     costs = pruned.cost_rows({run.method: run.cost for run in record.runs}, shown.speed)
@@ -152,36 +162,47 @@ def _command(audited: Audited, key: str) -> str:
     return shlex.join(["sinewy", "figure", key, audited.folder]) if audited.folder else ""
 
 
-def _figures_of(audited: Audited, probe: str) -> list[Figure]:
+def _figures_of(audited: Audited, probe: str) -> list[Offered]:
     """Return what a probe found: its numbers, and its maps."""
     rows, maps = audited.record.findings.get(probe, ()), audited.record.maps.get(probe, ())
-    numbers = [findings_figure(probe, rows, audited.drawn)] if rows else []
-    return [*numbers, *(map_figures(probe, maps) if maps else [])]
+    numbers = Offered(probe, TITLES.get(probe, probe), lambda: findings_figure(probe, rows, audited.drawn))
+    return [*([numbers] if rows else []), *offered_maps(probe, maps)]
 
 
-def _curves(audited: Audited) -> list[Figure]:
+def _curves(audited: Audited) -> list[Offered]:
     """Return accuracy over sparsity where networks differ in it, and over severity where there are several."""
-    panel, drawn = audited.panel, audited.drawn
-    apart = len({round(panel.sparsity(method), 3) for method in panel.methods}) > 1
-    over_severity = against_severity(panel, drawn) if len(panel.severities) > 1 else None
-    return [*_some(against_sparsity(panel, drawn) if apart else None), *_some(over_severity)]
-
-
-def _shift_figures(audited: Audited) -> list[Figure]:
     panel = audited.panel
-    return [difference_maps(panel, audited.record.high_frequency)] if panel.kinds and len(panel.methods) > 1 else []
+    apart = len({round(panel.sparsity(method), 3) for method in panel.methods}) > 1
+    several = len(panel.severities) > 1
+    return [
+        Offered(
+            "sparsity",
+            "Robustness versus sparsity",
+            lambda: against_sparsity(panel, audited.drawn) if apart else None,
+        ),
+        Offered(
+            "severity", "Accuracy against severity", lambda: against_severity(panel, audited.drawn) if several else None
+        ),
+    ]
 
 
-def _classes(audited: Audited) -> Figure | None:
-    return class_figure(audited.outcomes, audited.shown, audited.drawn)
+def _shifts(audited: Audited) -> Offered:
+    panel, frequency = audited.panel, audited.record.high_frequency
+    several = panel.kinds and len(panel.methods) > 1
+    return Offered("map", "Which shift breaks it", lambda: difference_maps(panel, frequency) if several else None)
 
 
-def _scores(audited: Audited) -> Figure | None:
-    return score_histograms(audited.evidence["ood"]) if "ood" in audited.evidence else None
+def _classes(audited: Audited) -> Offered:
+    return Offered("losses", "Which classes pay", lambda: class_figure(audited.outcomes, audited.shown, audited.drawn))
 
 
-def _layers(audited: Audited) -> Figure | None:
-    return density_figure({run.method: run.layers for run in audited.record.runs}, audited.drawn)
+def _scores(audited: Audited) -> Offered:
+    evidence = audited.evidence.get("ood")
+    return Offered(
+        "scores",
+        "Scores of normal inputs and anomalies",
+        lambda: None if evidence is None else score_histograms(evidence),
+    )
 
 
 def _layer_table(run: RunRecord, shown: Shown) -> dict[str, Any]:
@@ -193,7 +214,3 @@ def _layer_table(run: RunRecord, shown: Shown) -> dict[str, Any]:
         "rows": pruned.written_layers(rows),
         "csv": csv_uri(rows),
     }
-
-
-def _some(figure: Figure | None) -> list[Figure]:
-    return [] if figure is None else [figure]

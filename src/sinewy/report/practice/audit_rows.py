@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sinewy.analysis import Estimate, Panel
-from sinewy.analysis.evidence import Evidence, means
+from sinewy.analysis.evidence import RESAMPLES, Evidence, means
 from sinewy.outcomes import CLEAN, Condition
 from sinewy.report.numbers import points
 from sinewy.shifts.names import family, group
@@ -59,8 +59,11 @@ def groups_of(conditions: Iterable[Condition]) -> dict[str, tuple[Condition, ...
     return {name: tuple(found[name]) for name in dict.fromkeys((*order, *found))}
 
 
-def group_rows(evidence: Evidence) -> list[GroupRow]:
-    """Return one row per group and network: mean accuracy over the group's shifts, and the paired difference."""
+def group_rows(evidence: Evidence, resamples: int = RESAMPLES) -> list[GroupRow]:
+    """Return one row per group and network: mean accuracy over the group's shifts, and the paired difference.
+
+    With as many `resamples` as a panel of the same outcomes has, the same numbers have the same intervals.
+    """
     shared = [c for c in evidence.outcomes[evidence.reference] if all(c in o for o in evidence.outcomes.values())]
     rows = []
     for name, conditions in groups_of(shared).items():
@@ -68,7 +71,7 @@ def group_rows(evidence: Evidence) -> list[GroupRow]:
             m: np.asarray([np.mean([evidence.outcomes[m][c].correct for c in conditions], axis=0, dtype=np.float64)])
             for m in evidence.methods
         }
-        found = means(columns, evidence.reference)
+        found = means(columns, evidence.reference, resamples=resamples)
         kinds = tuple(dict.fromkeys(kind for kind, _ in conditions if kind != CLEAN[0]))
         base = found[evidence.reference][0]
         rows += [GroupRow(name, kinds, method, own, base, apart) for method, (own, apart) in found.items()]

@@ -12,7 +12,7 @@ from sinewy.analysis import Estimate, Panel
 from sinewy.report.escaping import figure_text
 from sinewy.report.figure import Figure
 from sinewy.report.numbers import points
-from sinewy.report.study.gains import PER_ROW, by_frequency, small_multiples
+from sinewy.report.study.gains import PER_ROW, bar_size, by_frequency, counted, small_multiples
 from sinewy.report.style import GAINS
 
 MOST = 8
@@ -36,7 +36,7 @@ def difference_maps(panel: Panel, high_frequency: Mapping[str, float]) -> Figure
         heat = _heat(method, own, kinds, panel.severities)
         plot.add_trace(heat, row=index // PER_ROW + 1, col=index % PER_ROW + 1)
     bar = {"title": {"text": "points"}, "thickness": 12, "outlinewidth": 0, "y": 1, "yanchor": "top"}
-    bar |= {"lenmode": "pixels", "len": min(19 * len(kinds), 320)}
+    bar |= {"lenmode": "pixels", **bar_size(len(kinds))}
     plot.update_layout(coloraxis={"colorscale": GAINS, "cmin": -reach, "cmax": reach, "cmid": 0, "colorbar": bar})
     order = " Kinds with most of their energy in fine detail are on top." if high_frequency else ""
     beyond = f" Colours end at ±{reach:.1f} points; hover for the number." if max(sizes) > reach else ""
@@ -44,7 +44,8 @@ def difference_maps(panel: Panel, high_frequency: Mapping[str, float]) -> Figure
         "map",
         "Which shift breaks it",
         f"Accuracy minus that of {panel.reference}, in points: orange is a loss, blue a gain. A dot marks cells whose "
-        f"95 % interval excludes 0; of {len(cells)} cells, chance alone would mark up to one in twenty.{order}{beyond}",
+        f"95 % interval excludes 0; of {counted(len(cells))}, chance alone would mark up to one in twenty."
+        f"{order}{beyond}",
         plot,
         [_row(cell) for cell in cells],
         wide=len(methods) > 1,

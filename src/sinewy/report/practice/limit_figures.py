@@ -11,7 +11,7 @@ from sinewy.analysis.limit_record import Level, LimitRecord
 from sinewy.analysis.shown import Shown
 from sinewy.outcomes import CLEAN
 from sinewy.report.escaping import figure_text
-from sinewy.report.figure import Figure, dress, error_bars, panels
+from sinewy.report.figure import Figure, Offered, all_drawn, dress, error_bars, panels
 from sinewy.report.numbers import points, share
 from sinewy.report.practice.breaks import class_figure
 from sinewy.report.practice.confidence import reliability_figure
@@ -22,21 +22,33 @@ from sinewy.report.style import FAINT, GAINS, Style, styles
 SHOWN_MARGINS, LEAST_SHOWN = 10, 6.0
 """How many margins, and at least how many points of loss, the curves show: what is far beyond them matters little."""
 
+LOWEST = 88
+"""Pixels that the map is high at least: a scale of colours must fit beside it."""
+
 UNPRUNED = "unpruned"
 """What the parent is called."""
 
 
 def limit_figures(record: LimitRecord) -> list[Figure]:
     """Return the figures of the page in reading order; each has its key."""
+    return all_drawn(offered_figures(record))
+
+
+def offered_figures(record: LimitRecord) -> list[Offered]:
+    """Return the same figures, not yet drawn."""
     evidence, drawn = limit_evidence(record), level_styles(record)
-    found = [
-        _curves(record),
-        _map(record, record.cells()) if len(record.potentials) > 1 else None,
-        class_figure(evidence, Shown(record.classes), drawn),
-        reliability_figure(evidence, drawn),
-        density_figure({name: level.layers for name, level in compared_levels(record).items()}, drawn),
+    layers = {name: level.layers for name, level in compared_levels(record).items()}
+    return [
+        Offered("curves", "What each sparsity costs", lambda: _curves(record)),
+        Offered(
+            "map",
+            "Which shift breaks first",
+            lambda: _map(record, record.cells()) if len(record.potentials) > 1 else None,
+        ),
+        Offered("losses", "Which classes pay", lambda: class_figure(evidence, Shown(record.classes), drawn)),
+        Offered("confidence", "Confidence", lambda: reliability_figure(evidence, drawn)),
+        Offered("layers", "Where it was pruned", lambda: density_figure(layers, drawn)),
     ]
-    return [figure for figure in found if figure is not None]
 
 
 def level_name(record: LimitRecord, level: Level) -> str:
@@ -133,13 +145,13 @@ def _map(record: LimitRecord, cells: list[dict[str, Any]]) -> Figure:
             colorscale=GAINS,
             zmin=-reach,
             zmax=reach,
-            colorbar={"title": {"text": "points"}, "thickness": 12, "outlinewidth": 0},
+            colorbar={"title": {"text": "points"}, "thickness": 12, "outlinewidth": 0, "nticks": 5},
             hovertemplate="%{y}<br>sparsity %{x}<br>%{z:+.2f} points<extra></extra>",
             xgap=1,
             ygap=1,
         )
     )
-    dress(plot, height=22 * len(names) + 120)
+    dress(plot, height=max(22 * len(names), LOWEST) + 120)
     plot.update_yaxes(automargin=True, autorange="reversed", showgrid=False, ticks="")
     plot.update_xaxes(type="category", showgrid=False, ticks="", title={"text": "sparsity"})
     return Figure(

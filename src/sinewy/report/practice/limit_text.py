@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from sinewy.analysis import Potential
+import numpy as np
+
+from sinewy.analysis import Potential, clopper_pearson
 from sinewy.analysis.limit_record import LimitRecord
+from sinewy.analysis.potential import TIE
 from sinewy.outcomes import CLEAN
 from sinewy.report.numbers import flops
 from sinewy.structured import STRUCTURED
@@ -62,18 +66,43 @@ def limit_summary(record: LimitRecord) -> dict[str, Any]:
 
 
 def limit_answer(record: LimitRecord) -> str:
-    """Return how far the network can be pruned, in one or two sentences."""
-    weakest, clean = record.weakest, record.potentials[CLEAN[0]]
-    least = record.potentials[weakest]
+    """Return how far the network can be pruned, in one or two sentences, and one more where losses rise and fall."""
+    return _how_far(record) + _despite(record)
+
+
+def _how_far(record: LimitRecord) -> str:
+    clean, least = record.potentials[CLEAN[0]], record.potentials[record.weakest]
     kept = f"within {allowed(record)} of the unpruned network"
     if len(record.potentials) == 1:
         return f"On inputs like the test set, {_up_to(clean)} {kept}. No shift was measured."
     if least.sparsity == clean.sparsity:
         return f"{_up_to(clean).capitalize()} {kept} on the test set, and no group of shifts allows less."
+    weakest = _either([name for name in record.potentials if record.potentials[name].sparsity == least.sparsity])
     stop = f"stop at {number(least.sparsity)}" if least.sparsity else "do not prune: no sparsity that was tried is safe"
     return (
         f"If {weakest} can reach this model in use, {stop}. If inputs stay like the test set, {_up_to(clean)} {kept}."
     )
+
+
+def _despite(record: LimitRecord) -> str:
+    """Return the warning that at the least of the safe sparsities another group, safe at a larger one, is not."""
+    stop = record.potentials[record.weakest].sparsity
+    level = record.sparsities.index(stop) if stop else 0
+    margin = record.margin / 100
+    over = [name for name, found in record.potentials.items() if found.losses[level].value > margin + TIE]
+    if not stop or not over:
+        return ""
+    breaks = [found.first_break for found in record.potentials.values() if found.first_break is not None]
+    careful = max((s for s in record.sparsities if s < min(breaks)), default=None)
+    up_to = "From the first sparsity tried on" if careful is None else f"Beyond {number(careful)}"
+    return (
+        f" But losses rise and fall again: at {number(stop)}, {_and([_inputs(name) for name in over])} lose more than"
+        f" {allowed(record)}. {up_to} some inputs do."
+    )
+
+
+def _inputs(group: str) -> str:
+    return "clean inputs" if group == CLEAN[0] else f"inputs under {group}"
 
 
 def limit_text(record: LimitRecord) -> str:
@@ -82,7 +111,7 @@ def limit_text(record: LimitRecord) -> str:
     lines += [_unpruned(record), *_wrapped(record), "", *_table(record), ""]
     lines += [
         f'"safe" = mean accuracy loss at most {allowed(record)}, best over the sparsities tried; brackets are its '
-        f"95 % interval over the {record.n:,} test examples.",
+        f"95 % interval over the {_examples(record)}.",
         f'"certified" = the loss is below {allowed(record)} on each kind of the group, with '
         f"{100 * (1 - record.alpha):g} % confidence (exact test).",
         limit_answer(record),
@@ -94,7 +123,28 @@ def limit_text(record: LimitRecord) -> str:
 
 def advice(record: LimitRecord) -> str:
     """Return what the zeros are good for, and what retraining may have added to the answer."""
-    return " ".join([_use(record), *_unfinished(record)])
+    return " ".join([*_at_chance(record), _use(record), *_unfinished(record)])
+
+
+def _at_chance(record: LimitRecord) -> list[str]:
+    """Return the warning that the parent can not be told from one that ignores its input: it has nothing to lose."""
+    clean = record.parent[CLEAN]
+    usual = np.bincount(clean.label).max() / len(clean)
+    if usual == 1 or clopper_pearson(int(clean.correct.sum()), len(clean)).low > usual:
+        return []
+    return [
+        f"The unpruned network is right on {100 * clean.accuracy:.1f} % of the test set, where always answering its"
+        f" most frequent class is right on {100 * usual:.1f} %: it has hardly anything to lose, so this limit says"
+        " little. Are the weights, the data and its normalisation the right ones?"
+    ]
+
+
+def _either(names: Sequence[str], word: str = "or") -> str:
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _and(names: Sequence[str]) -> str:
+    return _either(names, "and")
 
 
 def _unfinished(record: LimitRecord) -> list[str]:
@@ -135,7 +185,7 @@ def label(record: LimitRecord, group: str) -> str:
 def _up_to(found: Potential) -> str:
     if not found.sparsity:
         return "no sparsity that was tried stays"
-    return f"{number(found.sparsity)} stays" + (", the most that was tried," if found.censored else "")
+    return f"{number(found.sparsity)}{', the most that was tried,' if found.censored else ''} stays"
 
 
 def _unpruned(record: LimitRecord) -> str:
@@ -144,7 +194,11 @@ def _unpruned(record: LimitRecord) -> str:
     if record.cost is not None:
         facts.append(f"{record.cost.parameters:,} parameters")
         facts.append(f"{flops(record.cost.dense_inference_flops)}FLOP (1 MAC = 2)")
-    return " · ".join([*facts, f"{record.n:,} test examples", f"{record.method}, retrain {record.retrain}"])
+    return " · ".join([*facts, f"{_examples(record)}", f"{record.method}, retrain {record.retrain}"])
+
+
+def _examples(record: LimitRecord) -> str:
+    return f"{record.n:,} test example{'' if record.n == 1 else 's'}"
 
 
 def _wrapped(record: LimitRecord) -> list[str]:
@@ -157,6 +211,7 @@ def _table(record: LimitRecord) -> list[str]:
     width = max(20, *(len(label(record, name)) for name in record.potentials))
     lines = [f"{INDENT}{'inputs':<{width}} {'unpruned':>9}   {'safe up to':<24} {'first break':<15} certified"]
     several = len({found.sparsity for found in record.potentials.values()}) > 1
+    least = record.potentials[record.weakest].sparsity
     for row in limit_rows(record):
         if row["first_break"] is None:
             broken = "none"
@@ -165,7 +220,7 @@ def _table(record: LimitRecord) -> list[str]:
         safe = f"{number(row['safe'])}  [{number(row['low'])}, {number(row['high'])}]" + (
             " +" if row["censored"] else ""
         )
-        mark = "   ← the limit" if several and row["group"] == record.weakest else ""
+        mark = "   ← the limit" if several and row["safe"] == least else ""
         lines.append(
             f"{INDENT}{label(record, row['group']):<{width}} {100 * row['accuracy']:>9.1f}   {safe:<24} {broken:<15} "
             f"{number(row['certified']):<9}{mark}".rstrip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
-from sinewy.report.static.axes import Panel, turn
+from sinewy.report.static.axes import Panel
+from sinewy.report.static.fitting import break_line, make_ticks_fit, set_within, shrink
 from sinewy.report.static.shades import Shades
 from sinewy.report.static.text import FONT_SIZE, PX, colour, dash, marker, plain
 from sinewy.report.style import INK, Style
@@ -24,9 +23,8 @@ POINTS = 72
 EDGE = 3.0
 """Points left free around everything."""
 
-SMALLEST_FONT = 5.0
-SHORT = 2
-"""Characters of a label that is left out rather than turned, where there is no room for every one."""
+TALLEST = 1.6
+"""How many times as high panels may become where titles on several lines stand between them."""
 
 Box = tuple[float, float, float, float]
 
@@ -96,6 +94,8 @@ class Sheet:
             self._place(margins, below)
             if step == 2:
                 self._make_labels_fit(panels)
+            if step == 3 and height is None:
+                self.inner_height *= self._growth(panels)
             margins = self._needed(margins, below)
             if height is not None:
                 self.inner_height = max(height - below - margins[1] - margins[3], 0.3)
@@ -131,52 +131,28 @@ class Sheet:
         one, two, three, four = (max(length, 0.0) / POINTS + EDGE / POINTS for length in beyond)
         return one, two, three, four
 
+    def _growth(self, panels: Sequence[Panel]) -> float:
+        """Return how much higher the panels must be for titles to stand clear of what is above them."""
+        renderer, growth = _renderer(self.drawing), 1.0
+        above = [(axes.get_window_extent(renderer), axes.get_tightbbox(renderer)) for axes in (p.axes for p in panels)]
+        for text, _ in self._titles:
+            own = text.get_window_extent(renderer)
+            for inside, whole in above:
+                if whole and inside.y0 > own.y0 and whole.x0 < own.x1 and own.x0 < whole.x1 and own.y1 > whole.y0:
+                    growth = max(growth, 1 + (own.y1 - whole.y0) / (inside.y0 - own.y0))
+        return float(min(growth, TALLEST))
+
     def _make_labels_fit(self, panels: Sequence[Panel]) -> None:
         renderer = _renderer(self.drawing)
         inner = self.paper.get_window_extent(renderer).width
         gap = 2 * self.drawing.dpi / POINTS
         for text, share in self._titles:
-            _shrink(text, share * inner, renderer)
-            _break(text, share * inner, renderer)
+            set_within(text, share * inner - (gap if share < 1 else 0), renderer)
         for panel in panels:
             left, _, right, _ = panel.domain
-            _break(panel.axes.xaxis.label, (right - left) * inner, renderer)
-            _shrink(panel.axes.xaxis.label, (right - left) * inner, renderer)
-            _make_ticks_fit(panel, renderer, gap)
-
-
-def _break(text: Text, room: float, renderer: Any) -> None:
-    """Set a text on two lines where it is wider than its room."""
-    words = text.get_text()
-    spaces = [index for index, letter in enumerate(words) if letter == " "]
-    if text.get_window_extent(renderer).width > room and spaces and "\n" not in words:
-        middle = min(spaces, key=lambda index: abs(index - len(words) / 2))
-        text.set_text(f"{words[:middle]}\n{words[middle + 1 :]}")
-
-
-def _shrink(text: Text, room: float, renderer: Any) -> None:
-    """Make a text smaller where it is wider than its room."""
-    wide = text.get_window_extent(renderer).width
-    if wide > room:
-        text.set_fontsize(max(SMALLEST_FONT, float(text.get_fontsize()) * room / wide))
-
-
-def _make_ticks_fit(panel: Panel, renderer: Any, gap: float) -> None:
-    """Turn the labels under an axis where they would run into each other, and leave some out where that is too few."""
-    axes = panel.axes
-    labels = [label for label in axes.get_xticklabels() if label.get_visible() and label.get_text()]
-    if len(labels) < 2 or any(label.get_rotation() for label in labels):
-        return
-    boxes = sorted((label.get_window_extent(renderer) for label in labels), key=lambda box: box.x0)
-    if all(left.x1 + gap < right.x0 for left, right in pairwise(boxes)):
-        return
-    if all(len(label.get_text()) <= SHORT for label in labels):
-        for label in labels[1::2]:
-            label.set_alpha(0)
-    elif panel.x.kind == "category" or panel.x_settings.get("ticktext") is not None:
-        turn(axes, 50)
-    elif isinstance(places := axes.xaxis.get_major_locator(), MaxNLocator):
-        places.set_params(nbins=3)
+            break_line(panel.axes.xaxis.label, (right - left) * inner, renderer)
+            shrink(panel.axes.xaxis.label, (right - left) * inner, renderer)
+            make_ticks_fit(panel, renderer, gap)
 
 
 def legend_entries(styles: Mapping[str, Style]) -> list[tuple[str, Line2D]]:

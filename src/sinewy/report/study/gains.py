@@ -17,6 +17,9 @@ from sinewy.report.style import GAINS
 
 PER_ROW = 4
 ROW_GAP = 84
+LOWEST = 88
+"""Pixels that a map is high at least: a scale of colours must fit beside it."""
+
 HOVER = (
     "<b>%{customdata[0]}</b><br>%{customdata[1]}, severity %{x}<br>relative gain %{customdata[2]}"
     "<br>difference %{customdata[3]}<br>%{customdata[4]}<extra></extra>"
@@ -49,12 +52,17 @@ def gain_maps(panel: Panel, high_frequency: Mapping[str, float], methods: Sequen
         "gains",
         "Relative gain by corruption and severity",
         f"(accuracy − accuracy of {panel.reference}) ÷ accuracy of {panel.reference}: blue is a gain, orange a loss. "
-        f"A dot marks cells whose 95 % interval excludes 0; with {len(cells)} cells, chance alone would mark up to one "
-        f"in twenty. {order}{saturated}",
+        f"A dot marks cells whose 95 % interval excludes 0; with {counted(len(cells))}, chance alone would mark up to "
+        f"one in twenty. {order}{saturated}",
         plot,
         [_row(cell, high_frequency) for cell in cells],
         wide=len(methods) > 1,
     )
+
+
+def counted(cells: int) -> str:
+    """Return how many cells there are, in words."""
+    return f"{cells:,} cell{'' if cells == 1 else 's'}"
 
 
 def by_frequency(kinds: Sequence[str], high_frequency: Mapping[str, float]) -> list[str]:
@@ -74,7 +82,7 @@ def _scale(gains: Sequence[float]) -> tuple[float, bool]:
 def small_multiples(titles: Sequence[str], kinds: int) -> go.Figure:
     """Return an empty figure of one panel per title, `PER_ROW` side by side, that share an axis of kinds."""
     rows, columns = -(-len(titles) // PER_ROW), min(PER_ROW, len(titles))
-    height = 19 * kinds + 12
+    height = max(19 * kinds + 12, LOWEST)
     total = rows * height + (rows - 1) * ROW_GAP + 98
     plot = make_subplots(
         rows=rows,
@@ -92,13 +100,19 @@ def small_multiples(titles: Sequence[str], kinds: int) -> go.Figure:
     return plot
 
 
+def bar_size(kinds: int) -> dict[str, int]:
+    """Return how long the scale of colours is, title and all, in pixels, and how many numbers it has room for."""
+    length = max(min(19 * kinds, 320), LOWEST)
+    return {"len": length, "nticks": max(3, length // 30)}
+
+
 def _coloraxis(reach: float, kinds: int) -> dict[str, Any]:
     bar = {
         "title": {"text": "gain, %"},
         "thickness": 12,
         "outlinewidth": 0,
         "lenmode": "pixels",
-        "len": min(19 * kinds, 320),
+        **bar_size(kinds),
     }
     return {
         "colorscale": GAINS,

@@ -70,8 +70,8 @@ def _title(method: str, trend: tuple[float, float] | None) -> str:
     name = f"<b>{figure_text(method, 24)}</b>"
     if trend is None:
         return name
-    rho, p = f"{trend[0]:+.2f}".replace("-", "−"), "< 0.001" if trend[1] < 0.001 else f"= {trend[1]:.3f}"
-    return f"{name}<br>ρ {rho}, p {p}"
+    rho, p = f"{trend[0]:+.2f}".replace("-", "−"), "<\u00a00.001" if trend[1] < 0.001 else f"=\u00a0{trend[1]:.3f}"
+    return f"{name}<br>ρ\u00a0{rho}, p\u00a0{p}"
 
 
 def _order(high_frequency: Mapping[str, float], first: str) -> str:

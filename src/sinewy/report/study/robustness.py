@@ -69,7 +69,7 @@ def against_severity(panel: Panel, styles: dict[str, Style], others: Sequence[st
     return Figure(
         "severity",
         "Accuracy against severity",
-        f"Mean over {len(panel.kinds)} kinds of corruption. Above: accuracy, higher is better. Below: the paired "
+        f"{_mean_over(panel)}Above: accuracy, higher is better. Below: the paired "
         f"difference to {panel.reference}; where a bar (95 % interval) does not touch the line at 0, the difference "
         f"can be told from chance.{_greyed(others, 'The grey line is the mean of')}",
         plot,
@@ -183,3 +183,10 @@ def _bounds(estimate: Estimate) -> dict[str, float]:
 def _row(method: str, estimate: Estimate, **where: Any) -> dict[str, Any]:
     accuracy = {f"accuracy{suffix}": value for suffix, value in _bounds(estimate).items()}
     return {"method": method, **where, **accuracy, "n": estimate.n, "seeds": estimate.seeds}
+
+
+def _mean_over(panel: Panel) -> str:
+    kinds = len(panel.kinds)
+    return (
+        f"Mean over {kinds} kinds of corruption. " if kinds > 1 else f"Under {panel.kinds[0].replace('_', ' ')} alone. "
+    )

@@ -107,4 +107,6 @@ def cells_behind(study: StudyRecord, methods: Sequence[str]) -> tuple[list[dict[
     ]
     store = store_of(study)
     where = f" in {store}/cells" if store else ""
-    return (found if len(found) <= SHOWN_CELLS else []), f"{len(found)} cells behind it{where}"
+    return (
+        found if len(found) <= SHOWN_CELLS else []
+    ), f"{len(found)} cell{'' if len(found) == 1 else 's'} behind it{where}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sinewy.analysis import Panel
 from sinewy.records import StudyRecord
 from sinewy.report.figure import Figure
-from sinewy.report.findings import findings_figure
-from sinewy.report.maps import map_figures
+from sinewy.report.findings import TITLES, findings_figure
+from sinewy.report.maps import offered_maps
 from sinewy.report.study.best import main_table, spread_table
 from sinewy.report.study.certified import certified_table
 from sinewy.report.study.costs import against_costs
@@ -40,104 +41,163 @@ FAMILIES_FIT = 6
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page: its anchor, its title, and its figure or table if it is one; `missing` says why not."""
+    """One section of the page: its anchor, its title, and its figure or table if it is one; `missing` says why not.
+
+    Figure and table are computed when they are first asked for; the anchor is their key. `reason` is what `missing`
+    says where neither is there.
+    """
 
     anchor: str
     title: str
-    figure: Figure | None = None
-    missing: str = ""
-    table: Table | None = None
+    drawing: Callable[[], Figure | None] | None = None
+    listing: Callable[[], Table | None] | None = None
+    reason: str = ""
+
+    @cached_property
+    def figure(self) -> Figure | None:
+        """The figure of the section, if it is one."""
+        return self.drawing() if self.drawing else None
+
+    @cached_property
+    def table(self) -> Table | None:
+        """The table of the section, if it is one."""
+        return self.listing() if self.listing else None
+
+    @property
+    def missing(self) -> str:
+        """Why there is neither figure nor table; "" if there is one."""
+        return self.reason if self.figure is None and self.table is None else ""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How the methods are drawn, found when a figure first asks."""
+
+    study: StudyRecord
+    panel: Panel | None
+
+    @cached_property
+    def style(self) -> dict[str, Style]:
+        """The styles of the methods that figures draw."""
+        some = crowd(list(dict.fromkeys(run.method for run in self.study.runs)), self.panel)
+        return styles(some.shown, self.study.reference) if some.shown else {}
+
+    @cached_property
+    def drawn(self) -> dict[str, Style]:
+        """Those of the methods that are compared."""
+        return {method: self.style[method] for method in self._compared if method in self.style}
+
+    @cached_property
+    def others(self) -> list[str]:
+        """The methods that are compared, and that figures leave out."""
+        return [method for method in self._compared if method not in self.style]
+
+    @property
+    def _compared(self) -> Sequence[str]:
+        return self.panel.methods if self.panel else ()
 
 
 def sections(study: StudyRecord, panel: Panel | None, reason: str = "") -> list[Section]:
     """Return the sections in reading order; `reason` says why there is no `panel`, if there is none."""
-    methods = list(dict.fromkeys(run.method for run in study.runs))
-    some = crowd(methods, panel)
-    style = styles(some.shown, study.reference) if some.shown else {}
+    shown = _Shown(study, panel)
     return [
         Section("answer", "The answer"),
-        _section("coverage", "Coverage", coverage_table(study.runs), "There is no run."),
-        *_compared(study, panel, reason, style),
-        _section(
-            "layers", "Sparsity by layer", layer_sparsity(study.runs, style), "No run recorded a layer with zeros."
+        _table("coverage", "Coverage", lambda: coverage_table(study.runs), "There is no run."),
+        *_compared(study, panel, reason, shown),
+        _figure(
+            "layers",
+            "Sparsity by layer",
+            lambda: layer_sparsity(study.runs, shown.style),
+            "No run recorded a layer with zeros.",
         ),
-        _section("masks", "Masks over time", mask_curves(study.runs, style), "No run recorded its masks."),
-        _section("training", "Training", training_curves(study.runs, style), "No run recorded its training."),
-        *(_found(probe, rows, style) for probe, rows in study.findings.items()),
-        *(Section(f.key, f.title, f) for probe, maps in study.maps.items() for f in map_figures(probe, maps)),
-        Section("runs", "Runs", table=runs_table(study.runs)),
+        _figure("masks", "Masks over time", lambda: mask_curves(study.runs, shown.style), "No run recorded its masks."),
+        _figure(
+            "training", "Training", lambda: training_curves(study.runs, shown.style), "No run recorded its training."
+        ),
+        *(_found(probe, rows, shown) for probe, rows in study.findings.items()),
+        *(_figure(m.key, m.title, m.draw) for probe, own in study.maps.items() for m in offered_maps(probe, own)),
+        _table("runs", "Runs", lambda: runs_table(study.runs)),
         Section("settings", "Settings of any two runs"),
-        _section("failures", "Failures and warnings", open_runs_table(study.runs), "All runs are done."),
+        _table("failures", "Failures and warnings", lambda: open_runs_table(study.runs), "All runs are done."),
         Section("method", "How it was measured"),
     ]
 
 
-def _compared(study: StudyRecord, panel: Panel | None, reason: str, style: dict[str, Style]) -> list[Section]:
+def _compared(study: StudyRecord, panel: Panel | None, reason: str, shown: _Shown) -> list[Section]:
     """Return the sections that compare methods."""
     if panel is None:
-        return [_section("results", "Results", None, reason or "There is nothing to compare yet.")]
-    drawn = {method: style[method] for method in panel.methods if method in style}
-    others = [method for method in panel.methods if method not in style]
+        return [Section("results", "Results", reason=reason or "There is nothing to compare yet.")]
     alone = "There is no method to compare with the reference." if len(panel.methods) < 2 else ""
     unshifted = alone or "No corruption was measured."
     several = bool(panel.kinds) and not alone
-
-    def shifted(make: Callable[[], Any]) -> Any:
-        return make() if several else None
-
     frequency = study.high_frequency
     return [
-        _section("results", "Results", main_table(panel, FLOP_CONVENTION), ""),
-        _section("spread", "Spread over seeds and over examples", spread_table(panel), "Every method has one seed."),
-        _section("wins", "Wins over the reference", wins_table(panel), unshifted),
-        _section("sparsity", "Robustness versus sparsity", against_sparsity(panel, drawn, others), ""),
-        _section("cost", "Accuracy against cost", against_costs(panel, drawn, others), "Some runs recorded no cost."),
-        _section(
+        _table("results", "Results", lambda: main_table(panel, FLOP_CONVENTION)),
+        _table(
+            "spread", "Spread over seeds and over examples", lambda: spread_table(panel), "Every method has one seed."
+        ),
+        _table("wins", "Wins over the reference", lambda: wins_table(panel) if several else None, unshifted),
+        _figure("sparsity", "Robustness versus sparsity", lambda: against_sparsity(panel, shown.drawn, shown.others)),
+        _figure(
+            "cost",
+            "Accuracy against cost",
+            lambda: against_costs(panel, shown.drawn, shown.others),
+            "Some runs recorded no cost.",
+        ),
+        _figure(
             "gains",
             "Relative gain by corruption and severity",
-            shifted(lambda: gain_maps(panel, frequency, list(drawn))),
+            lambda: gain_maps(panel, frequency, list(shown.drawn)) if several else None,
             unshifted,
         ),
-        _section("kinds", "Relative gain by kind", shifted(lambda: gains_of_kinds(panel, drawn, frequency)), unshifted),
-        _section(
+        _figure(
+            "kinds",
+            "Relative gain by kind",
+            lambda: gains_of_kinds(panel, shown.drawn, frequency) if several else None,
+            unshifted,
+        ),
+        _figure(
             "severity",
             "Accuracy against severity",
-            against_severity(panel, drawn, others) if panel.kinds else None,
+            lambda: against_severity(panel, shown.drawn, shown.others) if panel.kinds else None,
             "No corruption was measured.",
         ),
-        *_pruned(study, panel, list(drawn)),
+        *_pruned(study, panel, shown),
     ]
 
 
-def _pruned(study: StudyRecord, panel: Panel, methods: Sequence[str]) -> list[Section]:
+def _pruned(study: StudyRecord, panel: Panel, shown: _Shown) -> list[Section]:
     """Return the sections on methods that were run at several sparsities, as one line if there are none."""
-    families = pruned_families(panel, methods)[:FAMILIES_FIT]
+    families = pruned_families(panel, list(shown.drawn))[:FAMILIES_FIT]
     if not families:
-        return [Section("potentials", "Prune potential", missing="No method was run at two sparsities or more.")]
+        return [Section("potentials", "Prune potential", reason="No method was run at two sparsities or more.")]
     style = styles([panel.reference, *(found.name for found in families)], panel.reference)
     return [
-        _section("prune-accuracy", "Prune-accuracy curves", prune_curves(panel, families, style), ""),
-        Section("potentials", "How overparameterised", table=potential_rows(panel, families)),
-        Section("certified", "What is proved", table=certified_table(panel, families)),
-        _section(
-            "potential", "Prune potential by shift", potential_bars(panel, families, style, study.high_frequency), ""
+        _figure("prune-accuracy", "Prune-accuracy curves", lambda: prune_curves(panel, families, style)),
+        _table("potentials", "How overparameterised", lambda: potential_rows(panel, families)),
+        _table("certified", "What is proved", lambda: certified_table(panel, families)),
+        _figure(
+            "potential",
+            "Prune potential by shift",
+            lambda: potential_bars(panel, families, style, study.high_frequency),
         ),
-        _section("sweep", "Prune potential by margin", potential_sweep(families, style), ""),
-        _section(
+        _figure("sweep", "Prune potential by margin", lambda: potential_sweep(families, style)),
+        _figure(
             "excess",
             "Excess error",
-            excess_figure(panel.reference, families, style),
+            lambda: excess_figure(panel.reference, families, style),
             "Excess error needs corruptions; none was measured.",
         ),
     ]
 
 
-def _found(probe: str, rows: Any, style: Mapping[str, Style]) -> Section:
-    figure = findings_figure(probe, rows, dict(style))
-    return Section(probe, figure.title, figure)
+def _found(probe: str, rows: Sequence[Mapping[str, Any]], shown: _Shown) -> Section:
+    return _figure(probe, TITLES.get(probe, probe), lambda: findings_figure(probe, rows, shown.style))
 
 
-def _section(anchor: str, title: str, part: Figure | Table | None, missing: str) -> Section:
-    if isinstance(part, Table):
-        return Section(anchor, title, table=part)
-    return Section(anchor, title, part, "" if part else missing)
+def _figure(anchor: str, title: str, drawing: Callable[[], Figure | None], reason: str = "") -> Section:
+    return Section(anchor, title, drawing=drawing, reason=reason)
+
+
+def _table(anchor: str, title: str, listing: Callable[[], Table | None], reason: str = "") -> Section:
+    return Section(anchor, title, listing=listing, reason=reason)

@@ -28,7 +28,7 @@ TEST_COLUMNS = (
 
 def limit_tables(record: LimitRecord) -> list[Table]:
     """Return the tables of a limit: by group of shifts, the certificate's tests, and sparsity by layer."""
-    return [_limit(record), _tests(record), _layers(record)]
+    return [make(record) for make in LIMIT_TABLES.values()]
 
 
 def _limit(record: LimitRecord) -> Table:
@@ -99,3 +99,7 @@ def _layers(record: LimitRecord) -> Table:
 def _accuracy(written: str, value: float) -> Cell:
     text, _, interval = written.partition(" ")
     return Cell(text, interval, value)
+
+
+LIMIT_TABLES = {"limit": _limit, "certificate": _tests, "sparsities": _layers}
+"""What makes each table, by its key."""
