@@ -16,6 +16,7 @@ LEVELS = (
     {"families", "files"},
     {"outcomes", "records"},
     {"select", "layers"},
+    {"identity"},
     {"masks", "schedules", "connectivity", "topology"},
     {"allocation", "capacity", "modelfile"},
     {"shifts"},

@@ -144,7 +144,9 @@ def test_loaders_and_arrays(trained, digits):
     [
         ({"margin": -1}, "percentage points"),
         ({"margin": 50}, "percentage points"),
+        ({"margin": "1"}, "margin must be a number, got '1'"),
         ({"alpha": 0.95}, "between 0 and 0.5"),
+        ({"alpha": None}, "alpha must be a number, got None"),
         ({"method": "magnitud"}, "Did you mean 'magnitude'"),
         ({"retrain": "ten"}, "write the epochs as '10ep'"),
         ({"retrain": 10}, "must be None, '10ep' or a function"),

@@ -46,6 +46,10 @@ def test_a_folder_is_gone_on_with_and_never_mixed(trained, digits, tmp_path):
         sw.limit(trained, digits, grid=[0.5], folder=folder, **FOG)
     with pytest.raises(InputError, match="limit of another method"):
         sw.limit(trained, digits, grid=[0.5, 0.9], method="random", folder=folder, **FOG)
+    hotter = copy.deepcopy(trained)
+    hotter.temperature = 2.0  # the same tensors
+    with pytest.raises(InputError, match="limit of another model"):
+        sw.limit(hotter, digits, grid=[0.5, 0.9], folder=folder, **FOG)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match="holds other files"):

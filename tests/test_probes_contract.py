@@ -19,6 +19,7 @@ from torch import nn
 import sinewy as sw
 from sinewy.attacks.running import run
 from sinewy.data import ImageSet
+from sinewy.identity import fingerprint
 from sinewy.outcomes import CLEAN
 from sinewy.probes import PROBES
 from sinewy.probes.attack import AttackProbe
@@ -26,7 +27,6 @@ from sinewy.probes.audit import make_probes
 from sinewy.probes.calibration import CalibrationProbe
 from sinewy.probes.ood import OODProbe
 from sinewy.probes.outliers import evenly
-from sinewy.probes.stored import fingerprint
 
 
 def data(n: int = 40, seed: int = 0, classes: int = 4) -> ImageSet:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 from torch import nn
 
@@ -38,25 +37,6 @@ def unwrap(model: nn.Module) -> nn.Module:
             model = model.module  # type: ignore[assignment]
         else:
             return model
-
-
-def described(model: nn.Module) -> str:
-    """Return a text of what a model is besides its tensors and its mode.
-
-    That is its printed structure, and the classes and plain values (numbers, texts, tuples of them) of its modules.
-    """
-    said = [repr(model)]
-    for name, module in model.named_modules():
-        kind = f"{type(module).__module__}:{type(module).__qualname__}"
-        plain = {key: value for key, value in vars(module).items() if key != "training" and _is_plain(value)}
-        said.append(f"{name} {kind} {sorted(plain.items())}")
-    return "\n".join(said)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | complex | str)
 
 
 def prunable(

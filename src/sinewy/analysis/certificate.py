@@ -232,6 +232,13 @@ def as_booleans(values: ArrayLike, name: str, *before: str) -> NDArray[np.bool_]
     return array.astype(np.bool_)
 
 
+def check_numbers(**values: Any) -> None:
+    """Raise InputError, which names it, for a value that is not a number."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise InputError(f"{name} must be a number, got {value!r}.")
+
+
 def check_request(
     parent: NDArray[np.bool_], pruned: NDArray[np.bool_], levels: Array, margin: float, alpha: float
 ) -> None:
@@ -245,9 +252,7 @@ def check_request(
         raise InputError(f"sparsities has shape {levels.shape}, pruned_correct has {len(pruned)} sparsities.")
     if not ((levels >= 0) & (levels <= 1)).all() or len(np.unique(levels)) != len(levels):
         raise InputError(f"sparsities must differ and lie in [0, 1], got {levels.tolist()}.")
-    for name, value in (("margin", margin), ("alpha", alpha)):
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise InputError(f"{name} must be a number, got {value!r}.")
+    check_numbers(margin=margin, alpha=alpha)
     if not 0 <= margin <= LARGEST_MARGIN:
         raise InputError(
             f"margin={margin} must be a share of examples in [0, {LARGEST_MARGIN}]: for half a percentage point, 0.005."

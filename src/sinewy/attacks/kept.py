@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -18,7 +17,8 @@ from sinewy import __version__
 from sinewy.attacks.examples import Result
 from sinewy.errors import InputError
 from sinewy.files import replacing
-from sinewy.layers import described, unwrap
+from sinewy.identity import contents, structure
+from sinewy.layers import unwrap
 
 PATIENCE = 0.2
 """Seconds that a batch must have taken to be worth a file; the others are attacked again."""
@@ -55,17 +55,10 @@ def meaning(model: nn.Module, tensors: Mapping[str, Tensor], settings: Mapping[s
     """
     own = unwrap(model)
     said = json.dumps({**settings, "sinewy": __version__}, sort_keys=True, default=_named)
-    state = hashlib.sha256(f"{described(own)} {said}".encode())
-    for part in _bytes({**own.state_dict(), **tensors}):
+    state = hashlib.sha256(f"{structure(own)} {said}".encode())
+    for part in contents({**own.state_dict(), **tensors}):
         state.update(part)
     return state.hexdigest()[:16]
-
-
-def _bytes(tensors: Mapping[str, Tensor]) -> Iterator[bytes]:
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        yield f"{name} {plain.dtype} {tuple(plain.shape)}".encode()
-        yield plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _named(value: Any) -> str:

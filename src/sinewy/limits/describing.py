@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sinewy.identity import contents, fingerprint
 from sinewy.layers import unwrap
 
 DEEPEST = 4
@@ -56,24 +57,8 @@ def described(value: Any, depth: int = 0) -> str:
     return _name(type(value)) + (f" {inner(held)}" if held else "")
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of names, shapes and bytes of everything in the state_dict."""
-    state = hashlib.sha256()
-    for name, value in unwrap(model).state_dict().items():
-        _add(state, name, value)
-    return state.hexdigest()[:16]
-
-
 def _hash(tensor: Tensor) -> str:
-    state = hashlib.sha256()
-    _add(state, "", tensor)
-    return f"tensor {state.hexdigest()[:16]}"
-
-
-def _add(state: hashlib._Hash, name: str, value: Tensor) -> None:
-    plain = value.detach().cpu().contiguous()
-    state.update(f"{name}{tuple(plain.shape)}{plain.dtype}".encode())
-    state.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return f"tensor {hashlib.sha256(b''.join(contents({'': tensor}))).hexdigest()[:16]}"
 
 
 def _function(function: types.FunctionType, inner: Callable[[Any], str]) -> str:

@@ -7,20 +7,21 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from sinewy.analysis.certificate import check_numbers
 from sinewy.analysis.limit_files import write_limit
 from sinewy.analysis.limit_record import Level, LimitRecord
 from sinewy.data import ImageSet, Splits
 from sinewy.environment import environment
 from sinewy.errors import InputError
+from sinewy.identity import fingerprint
 from sinewy.layers import prunable, unwrap
-from sinewy.limits.describing import described, fingerprint
+from sinewy.limits.describing import described
 from sinewy.limits.folder import Temporary, claim, level_folder
 from sinewy.limits.found import Limit, Seen
 from sinewy.limits.grid import nearest_preset, shift_groups, sparsity_grid
@@ -93,9 +94,7 @@ def limit(
     after a kill goes on from the level, and the shift, it was at. Raises InputError for anything that does not fit.
     """
     request = _Request.of(model, train, test, method, retrain, training, mean, std, first, seed, device, options)
-    for what, number in (("margin", margin), ("alpha", alpha)):
-        if not isinstance(number, Real) or isinstance(number, bool):
-            raise InputError(f"{what} must be a number, got {number!r}.")
+    check_numbers(margin=margin, alpha=alpha)
     if not 0 <= margin <= LARGEST_MARGIN:
         raise InputError(f"margin={margin} is in percentage points, from 0 to {LARGEST_MARGIN:g}; 0.5 is usual.")
     if not 0 < alpha < 0.5:

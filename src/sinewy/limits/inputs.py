@@ -14,6 +14,7 @@ from sinewy.data import ImageSet, Splits, as_image_set
 from sinewy.errors import InputError
 from sinewy.limits.describing import described
 from sinewy.masks import Masks
+from sinewy.probes.stored import image_fingerprint
 from sinewy.recipe import TrainOptions, parse
 
 Retrain = Callable[[nn.Module, Masks], Any]
@@ -117,6 +118,6 @@ def pruning_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def data_fingerprint(data: Any) -> str:
     """Return what tells training data apart: hash, mean and std of an ImageSet, else its type and length."""
     if isinstance(data, ImageSet):
-        return f"{data.hash} mean {tuple(map(float, data.mean))} std {tuple(map(float, data.std))}"
+        return image_fingerprint(data)
     length = len(data) if hasattr(data, "__len__") else "?"
     return "none" if data is None else f"{type(data).__name__} of {length}"

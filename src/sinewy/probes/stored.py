@@ -13,35 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from sinewy import __version__
 from sinewy.data import ImageSet
 from sinewy.errors import CorruptFileError
 from sinewy.files import file_name, replacing
-from sinewy.layers import described, unwrap
+from sinewy.identity import fingerprint
 from sinewy.outcomes import COLUMNS, Outcomes
 from sinewy.probes.probe import Measurement
 
 OUTCOME, SCORE = "outcome", "score"
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits that depend on all that a model is made of, as far as it can be read.
-
-    That is its printed structure, the classes and the plain values (numbers, texts, tuples of them) that its modules
-    hold, and every stored tensor, but not the mode it is in.
-    """
-    model = unwrap(model)
-    state = hashlib.sha256(described(model).encode())
-    for name, tensor in model.state_dict().items():
-        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()[:16]
-
-
-def data_fingerprint(data: ImageSet) -> str:
+def image_fingerprint(data: ImageSet) -> str:
     """Return what tells images as a model is fed them from others: their hash, and the statistics that normalise."""
     return f"{data.hash} mean {tuple(map(float, data.mean))} std {tuple(map(float, data.std))}"
 
@@ -63,7 +48,7 @@ class Stored:
         together: bool = False,
     ) -> None:
         prints = {name: fingerprint(model) for name, model in models.items()}
-        said = {"protocol": protocol, "data": data_fingerprint(data), "sinewy": __version__}
+        said = {"protocol": protocol, "data": image_fingerprint(data), "sinewy": __version__}
         meaning = json.dumps(
             said | ({"with": sorted(prints.values())} if together else {}), sort_keys=True, default=str
         )
