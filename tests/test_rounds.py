@@ -15,7 +15,7 @@ from sinewy.sparsify.rounds import geometric
 from sinewy.sparsify.timing import Length
 from sinewy.train import Interrupted
 from test_sparsify import batch, loss_of, small_model, train
-from test_train import OPTIONS, bits, network, stripes
+from test_train import OPTIONS, after, bits, network, stripes
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the masks leave parts unconnected"),
@@ -184,9 +184,8 @@ class TestFit:
     )
     def test_stop_and_go_on_is_bit_equal(self, data, tmp_path, method, stop_after):
         whole = sw.fit(network(), data, method(), **FIT)
-        asked = iter(range(1000))
         try:
-            sw.fit(network(), data, method(), folder=tmp_path, should_stop=lambda: next(asked) == stop_after, **FIT)
+            sw.fit(network(), data, method(), folder=tmp_path, should_stop=after(stop_after), **FIT)
         except Interrupted:
             pass
         else:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,12 @@ def network(dropout: float = 0.2) -> nn.Module:
 OPTIONS = {"epochs": 4, "batch": 16, "lr": 0.1, "augment": "crop-flip", "warmup": 1, "label_smoothing": 0.1}
 
 
+def after(times: int) -> Callable[[], bool]:
+    """Return a question whose answer is yes after it was asked so many times."""
+    asked = iter(range(1000))
+    return lambda: next(asked) == times
+
+
 def bits(model: nn.Module) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
 
@@ -101,16 +108,8 @@ def test_same_seed_same_bits_and_the_callers_random_numbers_are_left_alone(data)
 def test_stop_and_go_on_is_bit_equal(data, tmp_path, extra, stop_after):
     options = OPTIONS | extra
     whole = sw.fit(network(), data, sw.RigL(0.7, every=5), **options)
-    asked = iter(range(1000))
     with pytest.raises(Interrupted):
-        sw.fit(
-            network(),
-            data,
-            sw.RigL(0.7, every=5),
-            folder=tmp_path,
-            should_stop=lambda: next(asked) == stop_after,
-            **options,
-        )
+        sw.fit(network(), data, sw.RigL(0.7, every=5), folder=tmp_path, should_stop=after(stop_after), **options)
     resumed = sw.fit(network(), data, sw.RigL(0.7, every=5), folder=tmp_path, **options)
     assert bits(resumed.model) == bits(whole.model)
     assert resumed.masks.hash == whole.masks.hash
@@ -126,19 +125,11 @@ def test_networks_of_epochs_are_kept(data, tmp_path, extra):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     trained = sw.fit(network(), data, sw.RigL(0.7, every=5), folder=whole, keep_epochs=keep, **options)
     assert [file.name for file in sorted((whole / "epochs").iterdir())] == ["0001.safetensors", "0003.safetensors"]
-    asked = iter(range(1000))
+    how = {"folder": stopped, "keep_epochs": keep, **options}
     with pytest.raises(Interrupted):
-        sw.fit(
-            network(),
-            data,
-            sw.RigL(0.7, every=5),
-            folder=stopped,
-            keep_epochs=keep,
-            should_stop=lambda: next(asked) == 11,
-            **options,
-        )
+        sw.fit(network(), data, sw.RigL(0.7, every=5), should_stop=after(11), **how)
     assert [file.name for file in (stopped / "epochs").iterdir()] == ["0001.safetensors"]
-    sw.fit(network(), data, sw.RigL(0.7, every=5), folder=stopped, keep_epochs=keep, **options)
+    sw.fit(network(), data, sw.RigL(0.7, every=5), **how)
     for epoch in keep:
         file = f"epochs/{epoch:04d}.safetensors"
         assert (stopped / file).read_bytes() == (whole / file).read_bytes()

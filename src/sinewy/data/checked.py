@@ -41,8 +41,11 @@ def absent(path: Path, address: str = "") -> InputError:
     )
 
 
+def damaged(path: Path, why: str) -> CorruptFileError:
+    """Return the error for a file that is there and is not what it should be."""
+    return CorruptFileError(f"{path} is damaged ({why}); delete it and run the same command again.")
+
+
 def _compare(path: Path, found: str, md5: str) -> None:
     if found != md5:
-        raise CorruptFileError(
-            f"{path} is damaged (md5 {found}, expected {md5}); delete it and run the same command again."
-        )
+        raise damaged(path, f"md5 {found}, expected {md5}")

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinewy.data.archives import obtain, unpack_files
+from sinewy.data.checked import damaged
 from sinewy.data.download import Progress
 from sinewy.data.images import Splits
 from sinewy.data.splits import make_splits
-from sinewy.errors import CorruptFileError, InputError
+from sinewy.errors import InputError
 
 _NAMES = (
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle "
@@ -71,14 +72,10 @@ def _decode(path: Path, per_class: int) -> tuple[NDArray[np.uint8], NDArray[np.i
         raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
     wanted = len(CLASSES) * per_class
     if len(records) != wanted * RECORD:
-        raise _damaged(path, f"{len(records):,} bytes, expected {wanted * RECORD:,}")
+        raise damaged(path, f"{len(records):,} bytes, expected {wanted * RECORD:,}")
     records = records.reshape(-1, RECORD)
     labels = records[:, 1].astype(np.int64)
     counts = np.bincount(labels, minlength=len(CLASSES))
     if not np.array_equal(counts, np.full(len(CLASSES), per_class)):
-        raise _damaged(path, f"not {per_class} images of each of the {len(CLASSES)} classes")
+        raise damaged(path, f"not {per_class} images of each of the {len(CLASSES)} classes")
     return np.ascontiguousarray(records[:, 2:]).reshape(-1, 3, 32, 32), labels
-
-
-def _damaged(path: Path, why: str) -> CorruptFileError:
-    return CorruptFileError(f"{path} is damaged ({why}); delete it and run the same command again.")

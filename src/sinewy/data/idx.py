@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sinewy.data.checked import absent, read_checked
+from sinewy.data.checked import absent, damaged, read_checked
 from sinewy.data.download import Progress, fetch
 from sinewy.data.images import Splits
 from sinewy.data.splits import make_splits
-from sinewy.errors import CorruptFileError
 
 SIZE = 32
 PARTS = {
@@ -109,15 +108,11 @@ def _decode(path: Path, content: bytes) -> NDArray[np.uint8]:
     try:
         raw = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, f"not a whole gzip file, {error}") from None
+        raise damaged(path, f"not a whole gzip file, {error}") from None
     axes = raw[3] if len(raw) > 3 else 0
     if raw[:3] != b"\x00\x00\x08" or axes not in (1, 3) or len(raw) < 4 + 4 * axes:
-        raise _damaged(path, f"its header {raw[:4].hex(' ')} is not that of an idx file of bytes")
+        raise damaged(path, f"its header {raw[:4].hex(' ')} is not that of an idx file of bytes")
     shape = tuple(np.frombuffer(raw, ">u4", count=axes, offset=4).tolist())
     if len(raw) - 4 - 4 * axes != math.prod(shape):
-        raise _damaged(path, f"its header says {shape}, but {len(raw) - 4 - 4 * axes} values follow")
+        raise damaged(path, f"its header says {shape}, but {len(raw) - 4 - 4 * axes} values follow")
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
-
-
-def _damaged(path: Path, why: str) -> CorruptFileError:
-    return CorruptFileError(f"{path} is damaged ({why}); delete it and run the same command again.")

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sinewy.data.checked import absent, read_checked
+from sinewy.data.checked import absent, damaged, read_checked
 from sinewy.data.download import Progress, fetch
 from sinewy.data.images import Splits
 from sinewy.data.splits import make_splits
-from sinewy.errors import CorruptFileError
 
 CLASSES = tuple(str(digit) for digit in range(10))
 PARTS = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
@@ -60,13 +59,9 @@ def _decode(path: Path, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.i
         arrays = loadmat(io.BytesIO(content), variable_names=["X", "y"])
         images, labels = arrays["X"], arrays["y"].reshape(-1).astype(np.int64)
     except Exception as error:  # scipy's reader raises whatever its parser stumbles over
-        raise _damaged(path, f"no MATLAB file with X and y, {type(error).__name__}: {error}") from error
+        raise damaged(path, f"no MATLAB file with X and y, {type(error).__name__}: {error}") from error
     if images.dtype != np.uint8 or images.shape != (32, 32, 3, len(labels)):
-        raise _damaged(path, f"X is {images.dtype} {images.shape}, y has {len(labels)} values")
+        raise damaged(path, f"X is {images.dtype} {images.shape}, y has {len(labels)} values")
     if not len(labels) or labels.min() < 1 or labels.max() > 10:
-        raise _damaged(path, "its labels are not 1 to 10")
+        raise damaged(path, "its labels are not 1 to 10")
     return np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels % 10
-
-
-def _damaged(path: Path, why: str) -> CorruptFileError:
-    return CorruptFileError(f"{path} is damaged ({why}); delete it and run the same command again.")
